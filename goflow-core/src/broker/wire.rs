@@ -1,0 +1,114 @@
+//! The wire format: a MessagePack map with a version. Unknown fields are ignored, so that it can grow.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::outcome::OutcomeBatch;
+use crate::task::TaskMessage;
+
+/// The version every message carries. A reader refuses a newer one.
+pub const WIRE_VERSION: u32 = 1;
+
+/// Bytes that are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("undecodable message: {0}")]
+pub struct Undecodable(pub String);
+
+#[derive(Serialize)]
+struct Outgoing<'a, T> {
+    v: u32,
+    body: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Incoming<T> {
+    v: u32,
+    body: T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+/// A message that a [`Broker`](super::Broker) moves.
+pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The channel it goes to.
+    fn channel(&self) -> &str;
+
+    /// A token that says more of it, for subjects: the type of a task.
+    fn token(&self) -> &str;
+
+    /// The id by which a broker knows a repeated publish.
+    fn message_id(&self) -> String;
+
+    /// Refuses what decodes but cannot be meant.
+    ///
+    /// # Errors
+    /// The reason.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The message as bytes.
+    ///
+    /// # Errors
+    /// What `rmp-serde` says, which for these types is nothing.
+    fn encode(&self) -> Result<Vec<u8>, Undecodable> {
+        rmp_serde::to_vec_named(&Outgoing { v: WIRE_VERSION, body: self }).map_err(|e| Undecodable(e.to_string()))
+    }
+
+    /// The message that these bytes are.
+    ///
+    /// # Errors
+    /// [`Undecodable`] with the reason, for people.
+    fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let incoming = match rmp_serde::from_slice::<Incoming<Self>>(bytes) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let newer = rmp_serde::from_slice::<Version>(bytes).is_ok_and(|version| version.v > WIRE_VERSION);
+                let hint = if newer { " (from a newer goflow)" } else { "" };
+                return Err(Undecodable(format!("{error}{hint}")));
+            }
+        };
+        if incoming.v > WIRE_VERSION {
+            return Err(Undecodable(format!("wire version {}, {WIRE_VERSION} is the newest known", incoming.v)));
+        }
+        incoming.body.check().map_err(Undecodable)?;
+        Ok(incoming.body)
+    }
+}
+
+impl Wire for TaskMessage {
+    fn channel(&self) -> &str {
+        self.spec.queue.as_str()
+    }
+
+    fn token(&self) -> &str {
+        self.spec.task_type.as_str()
+    }
+
+    fn message_id(&self) -> String {
+        format!("{}:{}", self.spec.id, self.dispatch)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.attempt == 0 || self.dispatch == 0 {
+            return Err("attempt and dispatch start at 1".into());
+        }
+        Ok(())
+    }
+}
+
+impl Wire for OutcomeBatch {
+    fn channel(&self) -> &str {
+        self.route.as_str()
+    }
+
+    fn token(&self) -> &str {
+        "outcomes"
+    }
+
+    fn message_id(&self) -> String {
+        self.id.to_string()
+    }
+}

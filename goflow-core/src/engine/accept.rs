@@ -1,0 +1,101 @@
+//! Group commit: what is pushed while a commit is under way goes into the next one. A lone push commits at once.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+use super::Core;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::store::{Dispatch, NewTasks};
+use crate::task::{Start, TaskMessage, TaskSpec};
+
+/// Most rows of one commit, unless a single request has more.
+const MAX_ROWS: usize = 500;
+
+/// Requests that may wait for a commit before pushes wait themselves.
+pub(super) const BACKLOG: usize = 4_096;
+
+/// A push on its way into the store.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) tasks: NewTasks,
+    pub(super) reply: oneshot::Sender<Result<Vec<TaskId>, Error>>,
+}
+
+/// Accepts requests until every sender is gone. Each is answered once it is committed.
+pub(super) async fn run(core: Arc<Core>, mut requests: mpsc::Receiver<Request>) {
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(request) => request,
+            None => match requests.recv().await {
+                Some(request) => request,
+                None => return,
+            },
+        };
+        let mut rows = first.tasks.tasks.len();
+        let mut group = vec![first];
+        while let Ok(request) = requests.try_recv() {
+            rows += request.tasks.tasks.len();
+            if rows > MAX_ROWS {
+                left_over = Some(request);
+                break;
+            }
+            group.push(request);
+        }
+        commit(&core, group).await;
+    }
+}
+
+async fn commit(core: &Core, group: Vec<Request>) {
+    let (tasks, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|r| (r.tasks, r.reply)).unzip();
+    let specs: Vec<Vec<TaskSpec>> = tasks.iter().map(|request| request.tasks.clone()).collect();
+    let accepted = core.store.accept(tasks).await;
+    let mut dispatches = Vec::new();
+    for ((reply, specs), accepted) in replies.into_iter().zip(specs).zip(accepted) {
+        let ids = accepted.map(|accepted| {
+            for (spec, accepted) in specs.into_iter().zip(&accepted) {
+                if accepted.dispatch_now {
+                    dispatches.push(Dispatch { spec, attempt: 1, dispatch: 1 });
+                } else if let Start::After(delay) = spec.start {
+                    core.schedule.wake_in(delay);
+                }
+            }
+            accepted.iter().map(|accepted| accepted.id).collect()
+        });
+        // Nobody may be waiting any more: what is committed is committed.
+        drop(reply.send(ids.map_err(Error::from)));
+    }
+    core.dispatcher.hand_over(dispatches);
+}
+
+/// A push without a row on its way to the broker.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) spec: TaskSpec,
+    pub(super) reply: oneshot::Sender<Result<TaskId, Error>>,
+}
+
+/// Publishes tasks without a row until every sender is gone. Each is answered once the broker has it.
+pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publish>) {
+    let mut group = Vec::new();
+    while requests.recv_many(&mut group, MAX_ROWS).await > 0 {
+        let (messages, replies): (Vec<_>, Vec<_>) = group
+            .drain(..)
+            .map(|Publish { spec, reply }| {
+                let id = spec.id;
+                let message =
+                    TaskMessage { spec, attempt: 1, dispatch: 1, route: core.route.clone(), recorded: false };
+                (message, (id, reply))
+            })
+            .unzip();
+        let submitted = core.submit(messages).await;
+        for ((id, reply), submitted) in replies.into_iter().zip(submitted) {
+            if reply.send(submitted.map(|()| id).map_err(Error::from)).is_err() {
+                debug!(task.id = %id, "the pusher is gone");
+            }
+        }
+    }
+}

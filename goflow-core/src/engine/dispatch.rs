@@ -1,0 +1,137 @@
+//! Publishes what the store decided to dispatch, and tells the store what the broker has.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Core;
+use crate::broker::Error;
+use crate::id::TaskId;
+use crate::store::Dispatch;
+use crate::task::TaskMessage;
+
+/// Dispatches that may wait to be published. Beyond it they are left to the sweep, which finds every row whose
+/// dispatch nobody confirmed: a push never waits for the broker.
+const BACKLOG: usize = 20_000;
+
+/// Most messages handed to the broker together.
+const MAX_MESSAGES: usize = 1_000;
+
+/// A row still live this long after its dispatch is told so; most have finished by then and need no update.
+const CONFIRM_AFTER: Duration = Duration::from_secs(2);
+
+/// Most rows confirmed in one statement.
+const MAX_CONFIRMED: usize = 500;
+
+/// Hands dispatches to the loop that publishes them, and remembers which of them the broker has.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    sender: mpsc::Sender<Dispatch>,
+    published: Mutex<HashMap<TaskId, (u32, Instant)>>,
+}
+
+impl Dispatcher {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Dispatch>) {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        (Self { sender, published: Mutex::default() }, receiver)
+    }
+
+    fn published(&self) -> MutexGuard<'_, HashMap<TaskId, (u32, Instant)>> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes these soon.
+    pub(super) fn hand_over(&self, dispatches: Vec<Dispatch>) {
+        let late = dispatches.into_iter().filter_map(|d| self.sender.try_send(d).err()).count();
+        if late > 0 {
+            debug!(late, "the broker is behind: left to the sweep");
+        }
+    }
+
+    /// Forgets tasks that have finished: their rows are gone.
+    pub(super) fn forget(&self, ids: &[TaskId]) {
+        let mut published = self.published();
+        for id in ids {
+            published.remove(id);
+        }
+    }
+}
+
+/// Publishes what is handed over, until it is dropped.
+pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::Receiver<Dispatch>) {
+    let mut group = Vec::new();
+    while dispatches.recv_many(&mut group, MAX_MESSAGES).await > 0 {
+        publish(&core, group.drain(..)).await;
+    }
+}
+
+/// Publishes these now; whether all of them reached the broker. What did not is swept up later.
+pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispatch>) -> bool {
+    let messages: Vec<_> = dispatches
+        .map(|Dispatch { spec, attempt, dispatch }| TaskMessage {
+            spec,
+            attempt,
+            dispatch,
+            route: core.route.clone(),
+            recorded: true,
+        })
+        .collect();
+    let sent: Vec<_> = messages.iter().map(|message| (message.spec.id, message.dispatch)).collect();
+    let results = core.submit(messages).await;
+    let now = Instant::now();
+    let mut failed = None;
+    let mut published = core.dispatcher.published();
+    for ((id, dispatch), result) in sent.into_iter().zip(results) {
+        match result {
+            Ok(()) => drop(published.insert(id, (dispatch, now))),
+            Err(error) => failed = Some(error),
+        }
+    }
+    drop(published);
+    if let Some(error) = &failed {
+        warn!(%error, "cannot dispatch now, trying again");
+    }
+    failed.is_none()
+}
+
+/// Tells the store of dispatches that the broker has and that are still live a while later.
+pub(super) async fn confirm(core: &Core) -> Result<(), crate::store::Error> {
+    loop {
+        let mut group: Vec<(TaskId, u32)> = {
+            let published = core.dispatcher.published();
+            let old = published.iter().filter(|(_, (_, at))| at.elapsed() >= CONFIRM_AFTER);
+            old.map(|(id, (dispatch, _))| (*id, *dispatch)).take(MAX_CONFIRMED).collect()
+        };
+        if group.is_empty() {
+            return Ok(());
+        }
+        group.sort_unstable();
+        core.store.confirm_dispatched(&group).await?;
+        let mut published = core.dispatcher.published();
+        for (id, dispatch) in group {
+            // It may have been dispatched once more meanwhile.
+            if published.get(&id).is_some_and(|(latest, _)| *latest == dispatch) {
+                published.remove(&id);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Hands messages to the broker, after making sure their queues exist.
+    pub(super) async fn submit(&self, messages: Vec<TaskMessage>) -> Vec<Result<(), Error>> {
+        for message in &messages {
+            // Should it fail, the submit says so.
+            drop(self.prepare_queue(&message.spec.queue, None).await);
+        }
+        let results = self.connection.tasks.submit(messages).await;
+        if results.iter().any(|result| matches!(result, Err(Error::NoChannel { .. }))) {
+            self.forget_prepared();
+        }
+        results
+    }
+}

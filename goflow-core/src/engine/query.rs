@@ -1,0 +1,157 @@
+//! Asking for tasks, waiting for them, changing them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{Core, QueueStatus, Record};
+use crate::broker::Tombstone;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{Filter, MAX_PAGE, Page, PageRequest, QueueCounts, TaskRecord};
+use crate::state::State;
+use crate::store::Change;
+
+/// Waits poll the store too, at first this often, in case a signal is lost.
+const POLL_FIRST: Duration = Duration::from_millis(250);
+
+/// And later this often.
+const POLL_MOST: Duration = Duration::from_secs(2);
+
+/// How often a cancel is told to the workers before that is given up: the store has it all the same.
+const ENTOMB_TRIES: u32 = 3;
+
+impl Core {
+    pub(super) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        let mut record = self.store.get(&id).await?.ok_or_else(|| self.absent(id))?;
+        self.registry.overlay(std::slice::from_mut(&mut record));
+        Ok(record)
+    }
+
+    fn absent(&self, id: TaskId) -> Error {
+        match self.record {
+            Record::Full => Error::NotFound(id),
+            Record::Outcome => Error::NotRecordedYet(id),
+        }
+    }
+
+    /// The record at the task's end, or as it is when the time is up.
+    pub(super) async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
+        let deadline = Instant::now() + timeout;
+        let waiter = self.waiters.register(id);
+        let mut poll = POLL_FIRST;
+        loop {
+            let woken = waiter.woken();
+            let looked = self.get(id).await;
+            match &looked {
+                Ok(record) if record.state.is_terminal() => return looked,
+                Ok(_) | Err(Error::NotRecordedYet(_)) => {}
+                // A store that is away for a moment is no reason to give up a wait.
+                Err(error) if error.is_retryable() => {}
+                Err(_) => return looked,
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return looked;
+            }
+            let pause = tokio::time::sleep_until((now + poll).min(deadline));
+            tokio::select! { () = woken => {}, () = pause => poll = (poll * 2).min(POLL_MOST) }
+        }
+    }
+
+    pub(super) async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+        if page.limit == 0 || page.limit > MAX_PAGE {
+            return Err(Error::invalid(format!("limit is {}, use 1 to {MAX_PAGE}", page.limit)));
+        }
+        if filter.states.contains(&State::Running) {
+            if filter.states != [State::Running] {
+                return Err(Error::invalid("running comes from heartbeats: ask for it alone"));
+            }
+            return self.list_running(filter, page).await;
+        }
+        let mut list = self.store.list(filter, page).await?;
+        self.registry.overlay(&mut list.tasks);
+        Ok(list)
+    }
+
+    async fn list_running(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+        let mut ids: Vec<_> = self.registry.running().into_keys().collect();
+        ids.retain(|id| page.before.is_none_or(|before| *id < before));
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut tasks = Vec::new();
+        for id in ids {
+            if tasks.len() == page.limit {
+                return Ok(Page { next: tasks.last().map(|task: &TaskRecord| task.spec.id), tasks });
+            }
+            let Some(record) = self.store.get(&id).await? else { continue };
+            let mut record = [record];
+            self.registry.overlay(&mut record);
+            let [record] = record;
+            if record.state == State::Running && filter.passes(&record) {
+                tasks.push(record);
+            }
+        }
+        Ok(Page { tasks, next: None })
+    }
+
+    pub(super) async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        let changed = self.store.cancel(id).await?;
+        if matches!(changed, Change::Unknown) && self.record == Record::Outcome {
+            return Err(Error::NeedsFullRecord(id));
+        }
+        let record = self.changed(id, changed)?;
+        self.entomb(Tombstone { task: id, dispatch: record.dispatch }).await;
+        self.finished(vec![id]).await;
+        Ok(record)
+    }
+
+    /// Tells workers not to start what is cancelled.
+    async fn entomb(&self, tombstone: Tombstone) {
+        for attempt in 1..=ENTOMB_TRIES {
+            match self.connection.control.entomb(&[tombstone]).await {
+                Ok(()) => return,
+                Err(error) if attempt == ENTOMB_TRIES => {
+                    warn!(task.id = %tombstone.task, %error, "a cancelled task may still be run; its outcome is dropped");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    pub(super) async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        let record = self.changed(id, self.store.retry(id).await?)?;
+        self.schedule.wake_in(Duration::ZERO);
+        Ok(record)
+    }
+
+    fn changed(&self, id: TaskId, change: Change) -> Result<TaskRecord, Error> {
+        match change {
+            Change::Done(record) => Ok(*record),
+            Change::Forbidden(record) => Err(Error::Forbidden { id, state: record.state }),
+            Change::Unknown => Err(self.absent(id)),
+        }
+    }
+
+    pub(super) async fn queues(&self) -> Result<Vec<QueueStatus>, Error> {
+        let counted = self.store.queue_counts().await?;
+        let workers = self.registry.list();
+        let mut names: Vec<_> = counted.iter().map(|counts| counts.queue.clone()).collect();
+        names.extend(self.prepared.queues());
+        names.extend(workers.iter().flat_map(|seen| seen.status.queues.iter().cloned()));
+        names.sort();
+        names.dedup();
+        let running = self.registry.running();
+        let mut queues = Vec::with_capacity(names.len());
+        for name in names {
+            let counts = counted.iter().find(|counts| counts.queue == name).cloned();
+            queues.push(QueueStatus {
+                depth: self.connection.tasks.depth(name.as_str()).await.ok(),
+                workers: workers.iter().filter(|seen| seen.status.queues.contains(&name)).count(),
+                running: running.values().filter(|(_, held)| held.queue == name).count(),
+                counts: counts.unwrap_or_else(|| QueueCounts { queue: name, ..QueueCounts::default() }),
+            });
+        }
+        Ok(queues)
+    }
+}

@@ -1,0 +1,123 @@
+//! The workers that are alive, as their heartbeats tell.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::id::{TaskId, WorkerId};
+use crate::name::{QueueName, TaskType};
+use crate::record::TaskRecord;
+use crate::signal::{HeldTask, WORKER_GONE_AFTER, WorkerStatus};
+use crate::state::{Policy, State};
+
+/// A worker as the engine sees it.
+#[derive(Debug, Clone)]
+pub struct WorkerSeen {
+    /// What it last said of itself.
+    pub status: WorkerStatus,
+    /// When that was, by this process's clock.
+    pub last_seen: OffsetDateTime,
+    heard: Instant,
+}
+
+/// What a heartbeat brought that was not known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Types that this worker serves since now: unserved tasks of them can go out.
+    pub(super) types: Vec<TaskType>,
+}
+
+/// All live workers.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    workers: Mutex<BTreeMap<WorkerId, WorkerSeen>>,
+    policy: Mutex<Arc<Policy>>,
+}
+
+impl Registry {
+    fn workers(&self) -> MutexGuard<'_, BTreeMap<WorkerId, WorkerSeen>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a heartbeat in.
+    pub(super) fn beat(&self, status: WorkerStatus) -> News {
+        let mut workers = self.workers();
+        let before = workers.get(&status.id).map(|seen| &seen.status);
+        let known: HashSet<_> = before.into_iter().flat_map(|status| status.types.iter().cloned()).collect();
+        let types: Vec<_> = status.types.iter().filter(|t| !known.contains(*t)).cloned().collect();
+        let changed = !types.is_empty() || before.is_none_or(|b| b.draining != status.draining || b.types != status.types);
+        let seen = WorkerSeen { last_seen: OffsetDateTime::now_utc(), heard: Instant::now(), status };
+        workers.insert(seen.status.id, seen);
+        if changed {
+            self.note_served(&workers);
+        }
+        News { types }
+    }
+
+    /// Forgets a worker that said goodbye.
+    pub(super) fn goodbye(&self, id: WorkerId) {
+        let mut workers = self.workers();
+        workers.remove(&id);
+        self.note_served(&workers);
+    }
+
+    /// Forgets those that have been silent for too long.
+    pub(super) fn forget_silent(&self) {
+        let mut workers = self.workers();
+        let before = workers.len();
+        workers.retain(|_, seen| seen.heard.elapsed() < WORKER_GONE_AFTER);
+        if workers.len() != before {
+            self.note_served(&workers);
+        }
+    }
+
+    fn note_served(&self, workers: &BTreeMap<WorkerId, WorkerSeen>) {
+        let serving = workers.values().map(|seen| &seen.status).filter(|status| !status.draining);
+        let pairs = serving.flat_map(|status| {
+            let types = move |queue: &QueueName| {
+                let queue = queue.clone();
+                status.types.iter().map(move |task_type| (queue.clone(), task_type.clone()))
+            };
+            status.queues.iter().flat_map(types)
+        });
+        let policy = Arc::new(Policy { served: pairs.collect() });
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// What live workers serve.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The workers, by id.
+    pub(super) fn list(&self) -> Vec<WorkerSeen> {
+        self.workers().values().cloned().collect()
+    }
+
+    /// The tasks whose handlers run, with their worker.
+    pub(super) fn running(&self) -> HashMap<TaskId, (WorkerId, HeldTask)> {
+        let workers = self.workers();
+        let held = workers.values().flat_map(|seen| seen.status.held.iter().map(|held| (seen.status.id, held)));
+        let running = held.filter(|(_, held)| held.started_at.is_some());
+        running.map(|(worker, held)| (held.id, (worker, held.clone()))).collect()
+    }
+
+    /// Lays what heartbeats tell over records: a queued task that runs is shown as running.
+    pub(super) fn overlay(&self, records: &mut [TaskRecord]) {
+        if !records.iter().any(|record| record.state == State::Queued) {
+            return;
+        }
+        let running = self.running();
+        for record in records.iter_mut().filter(|record| record.state == State::Queued) {
+            if let Some((worker, held)) = running.get(&record.spec.id)
+                && held.attempt == record.attempt
+            {
+                record.state = State::Running;
+                record.worker = Some(*worker);
+                record.started_at = held.started_at;
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The results writer: takes outcomes from the engine's route, has the store apply them in batches, wakes
+//! whoever waits. Any number of engines share a route.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tracing::{debug, error, warn};
+
+use super::Core;
+use crate::broker::{Delivery, Error};
+use crate::limits;
+use crate::outcome::{Outcome, OutcomeBatch, Verdict};
+use crate::signal::Signal;
+use crate::store::Applied;
+
+/// Most messages taken at once.
+const MAX_MESSAGES: usize = 64;
+
+/// Outcomes in one commit: about this many, for a message is never split.
+const MAX_OUTCOMES: usize = 500;
+
+/// How long one request for outcomes waits at the broker.
+const DEQUEUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The pause after something failed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+type Message = Delivery<OutcomeBatch>;
+
+/// Takes outcomes from the route, until it is dropped.
+pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
+    let mut failing = false;
+    loop {
+        match core.connection.results.dequeue(core.route.as_str(), MAX_MESSAGES, DEQUEUE_WAIT).await {
+            Ok(messages) => {
+                failing = false;
+                if !messages.is_empty() && sender.send(messages).await.is_err() {
+                    return;
+                }
+            }
+            Err(Error::Closed) => return,
+            Err(error) => {
+                if !failing {
+                    warn!(%error, "cannot take outcomes, trying again");
+                }
+                failing = true;
+                tokio::time::sleep(PAUSE).await;
+                if matches!(error, Error::NoChannel { .. }) {
+                    // The broker has lost its state, or never had any.
+                    core.prepare_again().await;
+                }
+            }
+        }
+    }
+}
+
+/// Applies what was fetched, until the fetching ends.
+pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Message>>) {
+    while let Some(messages) = fetched.recv().await {
+        let mut group = Vec::new();
+        let mut outcomes = 0;
+        for message in messages {
+            outcomes += message.message.outcomes.len();
+            group.push(message);
+            if outcomes >= MAX_OUTCOMES {
+                commit(&core, std::mem::take(&mut group)).await;
+                outcomes = 0;
+            }
+        }
+        if !group.is_empty() {
+            commit(&core, group).await;
+        }
+    }
+}
+
+/// Applies the outcomes of some messages, however long the store takes to answer, and acknowledges them.
+async fn commit(core: &Core, messages: Vec<Message>) {
+    let (leases, batches): (Vec<_>, Vec<_>) = messages.into_iter().map(|m| (m.lease, m.message.outcomes)).unzip();
+    let outcomes: Vec<Outcome> = batches.into_iter().flatten().collect();
+    let applied = store(core, &outcomes).await;
+    settle(core, &outcomes, &applied).await;
+    let rejected: Vec<_> = outcomes.iter().zip(&applied).filter_map(|(o, a)| substitute(o, a)).collect();
+    if !rejected.is_empty() {
+        let applied = store(core, &rejected).await;
+        settle(core, &rejected, &applied).await;
+    }
+    // Should an ack be lost, the outcomes come again and are fenced.
+    for acked in join_all(leases.iter().map(|lease| lease.ack())).await {
+        if let Err(error) = acked {
+            debug!(%error, "cannot acknowledge outcomes");
+        }
+    }
+}
+
+async fn store(core: &Core, outcomes: &[Outcome]) -> Vec<Applied> {
+    loop {
+        match core.store.apply(outcomes.to_vec(), &core.registry.policy()).await {
+            Ok(applied) => return applied,
+            Err(error) => warn!(%error, outcomes = outcomes.len(), "cannot apply outcomes, trying again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The failure that takes the place of an outcome which cannot be applied.
+fn substitute(outcome: &Outcome, applied: &Applied) -> Option<Outcome> {
+    let Applied::Rejected(reason) = applied else { return None };
+    error!(task.id = %outcome.task, %reason, "an outcome cannot be recorded");
+    if matches!(outcome.verdict, Verdict::Failed { .. }) {
+        return None;
+    }
+    let error = limits::clip_error(&format!("the outcome could not be recorded: {reason}"));
+    Some(Outcome { verdict: Verdict::Failed { error, permanent: true }, ..outcome.clone() })
+}
+
+/// Does what follows from what was applied.
+async fn settle(core: &Core, outcomes: &[Outcome], applied: &[Applied]) {
+    let mut finished = Vec::new();
+    for (outcome, applied) in outcomes.iter().zip(applied) {
+        match applied {
+            Applied::Finished(state) => {
+                debug!(task.id = %outcome.task, attempt = outcome.attempt, %state, "finished");
+                finished.push(outcome.task);
+            }
+            Applied::Waits(wait) => core.schedule.wake_in(*wait),
+            Applied::Stale => {
+                debug!(task.id = %outcome.task, attempt = outcome.attempt, verdict = outcome.verdict.name(), "stale");
+            }
+            Applied::Noted | Applied::Rejected(_) => {}
+        }
+    }
+    core.finished(finished).await;
+}
+
+impl Core {
+    /// Wakes whoever waits for these tasks, here and in other engines.
+    pub(super) async fn finished(&self, ids: Vec<crate::id::TaskId>) {
+        if ids.is_empty() {
+            return;
+        }
+        self.dispatcher.forget(&ids);
+        self.waiters.wake(&ids);
+        self.room.notify_waiters();
+        let signal = Signal::Finished { route: self.route.clone(), ids };
+        if let Err(error) = self.connection.control.signal(signal).await {
+            debug!(%error, "cannot signal finished tasks: who waits for them polls");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Dispatches what is due: waiting tasks whose time has come, and dispatches that nobody confirmed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Core, dispatch};
+
+/// The longest time between two looks at the store.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Most rows claimed at once.
+const MAX_CLAIMED: usize = 500;
+
+/// When the store is to be looked at next.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    next: Mutex<Option<Instant>>,
+    sooner: Notify,
+}
+
+impl Schedule {
+    /// Has the store looked at this soon, if no look is planned sooner.
+    pub(super) fn wake_in(&self, wait: Duration) {
+        if wait >= TICK {
+            return;
+        }
+        let when = Instant::now() + wait;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_none_or(|next| when < next) {
+            *next = Some(when);
+            self.sooner.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        let latest = Instant::now() + TICK;
+        loop {
+            let next = *self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = next.map_or(latest, |next| next.min(latest));
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                () = self.sooner.notified() => {}
+            }
+        }
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Looks at the store, again and again, until it is dropped.
+pub(super) async fn run(core: Arc<Core>) {
+    let mut reachable = true;
+    loop {
+        core.schedule.wait().await;
+        // While the broker is away, claiming rows would only wear the store out.
+        if !reachable && core.connection.control.ping().await.is_err() {
+            continue;
+        }
+        match tick(&core).await {
+            Ok(all) => reachable = all,
+            Err(error) => warn!(%error, "cannot look for what is due, trying again"),
+        }
+    }
+}
+
+async fn tick(core: &Core) -> Result<bool, crate::store::Error> {
+    // First what is known to be with the broker, so that no sweep takes it for lost.
+    dispatch::confirm(core).await?;
+    loop {
+        let claimed = core.store.claim_due(MAX_CLAIMED).await?;
+        let count = claimed.len();
+        if count == 0 {
+            return Ok(true);
+        }
+        debug!(count, "due");
+        if !dispatch::publish(core, claimed.into_iter()).await {
+            return Ok(false);
+        }
+        if count < MAX_CLAIMED {
+            return Ok(true);
+        }
+    }
+}

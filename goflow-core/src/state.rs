@@ -1,0 +1,194 @@
+//! The states of a task, and the one function that holds the legal moves between them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::Backoff;
+use crate::name::{QueueName, TaskType};
+use crate::outcome::{Outcome, Verdict};
+
+/// Started deliveries without an outcome after which a task has crashed.
+pub const CRASH_LIMIT: u32 = 5;
+
+/// The longest wait of a task whose type no worker serves.
+pub const MAX_UNSERVED_WAIT: Duration = Duration::from_secs(60);
+
+/// Where a task is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Accepted, not due yet.
+    Scheduled,
+    /// Due: with the broker, or about to be.
+    Queued,
+    /// A worker is at it. Known from heartbeats only: a store never holds this state.
+    Running,
+    /// An attempt failed; the next one waits for its time.
+    Retrying,
+    /// Finished with a result.
+    Succeeded,
+    /// Finished: its last attempt failed.
+    Failed,
+    /// Finished: someone cancelled it.
+    Cancelled,
+    /// Finished: its workers kept dying.
+    Crashed,
+    /// Finished: its deadline passed.
+    Expired,
+}
+
+impl State {
+    /// Every state, in the order of a task's life.
+    pub const ALL: [Self; 9] = [
+        Self::Scheduled,
+        Self::Queued,
+        Self::Running,
+        Self::Retrying,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Crashed,
+        Self::Expired,
+    ];
+
+    /// Whether the task is finished.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Crashed | Self::Expired)
+    }
+
+    /// The state in lower case, as every surface shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that names no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no state: use scheduled, queued, running, retrying, succeeded, failed, cancelled, crashed or expired")]
+pub struct UnknownState(String);
+
+impl FromStr for State {
+    type Err = UnknownState;
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| UnknownState(text.chars().take(64).collect()))
+    }
+}
+
+/// The part of a live row that decides what an outcome does to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// `scheduled`, `queued` or `retrying`.
+    pub state: State,
+    /// The attempt that is under way or comes next, from 1.
+    pub attempt: u32,
+    /// Failed attempts after which the task has failed.
+    pub max_attempts: u32,
+    /// The last decision to dispatch.
+    pub dispatch: u32,
+    /// Whether the row waits in the store (for its time, a worker of its type, another dispatch), so that
+    /// no message of the present dispatch is of interest any more.
+    pub waiting: bool,
+    /// Deliveries recorded as started since the last outcome.
+    pub starts: u32,
+    /// Times in a row that a worker without its handler gave it back.
+    pub unserved: u32,
+    /// The wait between attempts.
+    pub backoff: Backoff,
+}
+
+/// What the moment of applying adds to an outcome.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// The types that a live worker serves, by queue: an unserved task of such a type comes back soon.
+    pub served: HashSet<(QueueName, TaskType)>,
+}
+
+/// What an outcome does to a live row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The task ends in this state.
+    Finish(State),
+    /// The row waits and is dispatched again after `wait`.
+    Wait {
+        /// The state it waits in.
+        state: State,
+        /// The attempt that comes next.
+        attempt: u32,
+        /// How long it waits, by the store's clock.
+        wait: Duration,
+        /// The new count of [`Live::unserved`].
+        unserved: u32,
+    },
+    /// The delivery runs; the row remembers that it started.
+    Started {
+        /// The new count of [`Live::starts`].
+        starts: u32,
+    },
+    /// The outcome speaks of an attempt or a dispatch that is no more: it is counted and dropped.
+    Stale,
+}
+
+impl Live {
+    /// What `outcome` does to this row. `served` says whether a live worker serves its type; `jitter` in
+    /// `0.0..1.0` spreads waits.
+    ///
+    /// A terminal outcome needs the attempt to match, any other one the dispatch too: JetStream takes a late
+    /// ack for a newer delivery's, so the store is the only fence.
+    pub fn next(&self, outcome: &Outcome, served: bool, jitter: f64) -> Next {
+        if outcome.attempt != self.attempt {
+            return Next::Stale;
+        }
+        let current = outcome.dispatch == self.dispatch && !self.waiting;
+        match &outcome.verdict {
+            Verdict::Succeeded(_) => Next::Finish(State::Succeeded),
+            Verdict::Failed { permanent, .. } if *permanent || self.attempt >= self.max_attempts => {
+                Next::Finish(State::Failed)
+            }
+            _ if !current => Next::Stale,
+            Verdict::Failed { .. } => Next::Wait {
+                state: State::Retrying,
+                attempt: self.attempt + 1,
+                wait: self.backoff.wait(self.attempt, jitter),
+                unserved: 0,
+            },
+            Verdict::Started if self.starts >= CRASH_LIMIT => Next::Finish(State::Crashed),
+            Verdict::Started => Next::Started { starts: self.starts + 1 },
+            Verdict::Released => self.wait_queued(Duration::ZERO, 0),
+            Verdict::Unserved => {
+                let doubled = Duration::from_secs(1_u64 << self.unserved.min(6)).min(MAX_UNSERVED_WAIT);
+                let wait = if served { Duration::from_millis(200) } else { doubled };
+                self.wait_queued(wait.mul_f64(0.8 + 0.4 * jitter), self.unserved.saturating_add(1))
+            }
+        }
+    }
+
+    fn wait_queued(&self, wait: Duration, unserved: u32) -> Next {
+        Next::Wait { state: State::Queued, attempt: self.attempt, wait, unserved }
+    }
+
+    /// Deliveries that started and ended without an outcome, as far as is known.
+    pub fn crashes(&self) -> u32 {
+        self.starts.saturating_sub(1)
+    }
+}

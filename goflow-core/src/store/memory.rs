@@ -1,0 +1,227 @@
+//! The store in memory: records of this process.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Accepted, Applied, CLAIM_TTL, Change, Dispatch, Error, KvStore, NewTasks, TaskStore};
+use crate::broker::Identity;
+use crate::id::{StoreId, TaskId};
+use crate::name::{QueueName, TaskType};
+use crate::outcome::Outcome;
+use crate::record::{Filter, Page, PageRequest, QueueCounts, TaskRecord};
+use crate::state::Policy;
+
+mod accept;
+mod apply;
+mod keys;
+mod scan;
+mod tables;
+
+use tables::Tables;
+
+/// What a [`MemoryStore`] keeps.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Most unfinished tasks; further ones are refused with [`Error::Full`]. Default: 1,000,000.
+    pub max_live: usize,
+    /// Most finished tasks: the one that finished first goes first. Default: 100,000. Zero keeps none.
+    pub keep_finished: usize,
+    /// How long a finished task is kept. Default: 1 h. Zero keeps none.
+    pub keep_for: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_live: 1_000_000,
+            keep_finished: 100_000,
+            keep_for: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// A store whose records end with the process.
+#[derive(Debug)]
+pub struct MemoryStore {
+    id: StoreId,
+    options: Options,
+    tables: Mutex<Tables>,
+    binding: Mutex<Binding>,
+}
+
+/// Which broker the rows speak of, and who has the store to itself.
+#[derive(Debug, Default)]
+struct Binding {
+    broker: Option<Uuid>,
+    claim: Option<(Uuid, Instant)>,
+}
+
+/// The two clocks, read once a call: one decides, the other is shown.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    instant: Instant,
+    shown: OffsetDateTime,
+}
+
+impl Now {
+    fn read() -> Self {
+        Self {
+            instant: Instant::now(),
+            shown: OffsetDateTime::now_utc(),
+        }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store with an id of its own.
+    pub fn new(options: Options) -> Self {
+        Self {
+            id: StoreId(Uuid::now_v7()),
+            options,
+            tables: Mutex::default(),
+            binding: Mutex::default(),
+        }
+    }
+
+    /// Nothing in here panics halfway through a change, so a poisoned lock guards sound tables.
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn binding(&self) -> MutexGuard<'_, Binding> {
+        self.binding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(Options::default())
+    }
+}
+
+#[async_trait]
+impl KvStore<TaskId, TaskRecord> for MemoryStore {
+    async fn get(&self, key: &TaskId) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.tables().record(*key))
+    }
+}
+
+#[async_trait]
+impl TaskStore for MemoryStore {
+    fn id(&self) -> StoreId {
+        self.id
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    async fn bind(&self, broker: &Identity) -> Result<(), Error> {
+        if let Some(bound) = broker.store.filter(|store| *store != self.id) {
+            return Err(Error::Foreign {
+                bound,
+                this: self.id,
+            });
+        }
+        let now = Now::read();
+        let mut binding = self.binding();
+        let others =
+            |(owner, until): (Uuid, Instant)| owner != broker.broker && until > now.instant;
+        if binding.claim.is_some_and(others) {
+            return Err(Error::Claimed);
+        }
+        binding.claim = broker
+            .in_process
+            .then(|| (broker.broker, now.instant + CLAIM_TTL));
+        if binding.broker.replace(broker.broker) != Some(broker.broker) {
+            self.tables().redispatch_all(now);
+        }
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        let limit = self.options.max_live;
+        requests
+            .into_iter()
+            .map(|request| tables.accept(request, limit, now))
+            .collect()
+    }
+
+    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        let applied = outcomes
+            .into_iter()
+            .map(|outcome| tables.apply(outcome, policy, now))
+            .collect();
+        tables.evict(&self.options, now);
+        Ok(applied)
+    }
+
+    async fn claim_due(&self, limit: usize) -> Result<Vec<Dispatch>, Error> {
+        Ok(self.tables().claim_due(limit, Now::read()))
+    }
+
+    async fn confirm_dispatched(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error> {
+        let mut tables = self.tables();
+        for (id, dispatch) in dispatches {
+            tables.confirm(*id, *dispatch);
+        }
+        Ok(())
+    }
+
+    async fn wake_unserved(&self, queue: &QueueName, types: &[TaskType]) -> Result<u64, Error> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        Ok(types
+            .iter()
+            .map(|task_type| tables.wake_unserved(queue, task_type, now))
+            .sum())
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Change, Error> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        let change = tables.cancel(id, now);
+        tables.evict(&self.options, now);
+        Ok(change)
+    }
+
+    async fn retry(&self, id: TaskId) -> Result<Change, Error> {
+        Ok(self.tables().reopen(id, Now::read()))
+    }
+
+    async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+        Ok(self.scan_page(filter, page).await)
+    }
+
+    async fn queue_counts(&self) -> Result<Vec<QueueCounts>, Error> {
+        Ok(self.count_queues().await)
+    }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        tables.keys.expire(now.instant);
+        tables.evict(&self.options, now);
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.binding().claim = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Applying outcomes.
+
+use super::Now;
+use super::accept::has_nul;
+use super::tables::{Row, Tables, set_due};
+use crate::limits::clip_error;
+use crate::outcome::{Outcome, Verdict};
+use crate::record::FailedAttempt;
+use crate::state::{Next, Policy, State};
+use crate::store::{Applied, crash_error};
+
+impl Tables {
+    pub(super) fn apply(&mut self, mut outcome: Outcome, policy: &Policy, now: Now) -> Applied {
+        if let Some(reason) = unfit(&outcome) {
+            return Applied::Rejected(reason.to_owned());
+        }
+        let Some(mut row) = self.take(outcome.task).or_else(|| self.adopt(&mut outcome)) else {
+            return Applied::Stale;
+        };
+        let spec = &row.record.spec;
+        let served = matches!(outcome.verdict, Verdict::Unserved)
+            && policy
+                .served
+                .contains(&(spec.queue.clone(), spec.task_type.clone()));
+        let next = row.live.next(&outcome, served, rand::random());
+        // The worker's clock says when it ended; what it says is bounded by the store's own.
+        let mut ended = outcome
+            .finished_at
+            .clamp(now.shown - time::Duration::DAY, now.shown);
+        if next != Next::Stale {
+            note(&mut row, outcome);
+        }
+        match next {
+            Next::Finish(state) => {
+                if state == State::Crashed {
+                    row.record.error = Some(crash_error(row.live.starts));
+                    ended = now.shown;
+                }
+                self.finish(row, state, ended, now);
+                Applied::Finished(state)
+            }
+            Next::Wait {
+                state,
+                attempt,
+                wait,
+                unserved,
+            } => {
+                row.live.state = state;
+                row.live.attempt = attempt;
+                row.live.unserved = unserved;
+                row.live.waiting = true;
+                row.live.starts = 0;
+                set_due(&mut row, wait, now);
+                self.put(row);
+                Applied::Waits(wait)
+            }
+            Next::Started { starts } => {
+                row.live.starts = starts;
+                self.put(row);
+                Applied::Noted
+            }
+            Next::Stale => {
+                self.put(row);
+                Applied::Stale
+            }
+        }
+    }
+
+    /// The row of a task that had none, when the outcome carries it and it has not ended already.
+    fn adopt(&self, outcome: &mut Outcome) -> Option<Box<Row>> {
+        let spec = outcome.spec.take().filter(|spec| spec.id == outcome.task)?;
+        if self.finished.contains_key(&outcome.task) {
+            return None;
+        }
+        let mut row = Row::new_live(*spec, outcome.dispatch);
+        row.live.attempt = outcome.attempt;
+        Some(row)
+    }
+}
+
+/// Why an outcome cannot be kept.
+fn unfit(outcome: &Outcome) -> Option<&'static str> {
+    if let Verdict::Succeeded(content) = &outcome.verdict
+        && content.content_type.contains('\0')
+    {
+        return Some("the content type of the result contains NUL");
+    }
+    let spec = outcome.spec.as_deref()?;
+    has_nul(spec).then_some("headers, tags or the content type of the task contain NUL")
+}
+
+/// What the row remembers of an outcome that applies.
+fn note(row: &mut Row, outcome: Outcome) {
+    let record = &mut row.record;
+    record.worker = Some(outcome.worker);
+    record.started_at = outcome.started_at.or(record.started_at);
+    match outcome.verdict {
+        Verdict::Succeeded(content) => {
+            record.result = Some(content);
+            record.error = None;
+        }
+        Verdict::Failed { error, .. } => {
+            let error = clip_error(&error);
+            record.error = Some(error.clone());
+            record.attempts.push(FailedAttempt {
+                attempt: outcome.attempt,
+                error,
+                worker: Some(outcome.worker),
+                started_at: outcome.started_at,
+                finished_at: outcome.finished_at,
+            });
+        }
+        Verdict::Started | Verdict::Released | Verdict::Unserved => {}
+    }
+}

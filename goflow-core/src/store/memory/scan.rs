@@ -1,0 +1,189 @@
+//! Reading many rows: in slices, so that nobody waits long for the lock.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use time::OffsetDateTime;
+
+use super::MemoryStore;
+use crate::id::TaskId;
+use crate::name::QueueName;
+use crate::record::{
+    Filter, MAX_LISTED_CONTENT, MAX_PAGE, Page, PageRequest, QueueCounts, TaskRecord,
+};
+use crate::state::State;
+
+/// Rows looked at while the lock is held.
+const SLICE: usize = 5_000;
+
+impl MemoryStore {
+    pub(super) async fn scan_page(&self, filter: &Filter, page: PageRequest) -> Page {
+        let limit = page.limit.clamp(1, MAX_PAGE);
+        let ends = [page.before, filter.until.map(TaskId::lower_bound)];
+        let mut before = ends.into_iter().flatten().min();
+        let mut tasks: Vec<TaskRecord> = Vec::new();
+        loop {
+            let rest = self.scan_slice(filter, before, limit + 1, &mut tasks);
+            if tasks.len() > limit {
+                tasks.truncate(limit);
+                let next = tasks.last().map(|task| task.spec.id);
+                return Page { tasks, next };
+            }
+            if rest.is_none() {
+                return Page { tasks, next: None };
+            }
+            before = rest;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Adds the matching rows of one slice; gives where the next one starts.
+    fn scan_slice(
+        &self,
+        filter: &Filter,
+        before: Option<TaskId>,
+        limit: usize,
+        found: &mut Vec<TaskRecord>,
+    ) -> Option<TaskId> {
+        let tables = self.tables();
+        let until = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let since = filter.since.map_or(Bound::Unbounded, |time| {
+            Bound::Included(TaskId::lower_bound(time))
+        });
+        if let (Bound::Excluded(until), Bound::Included(since)) = (until, since)
+            && since >= until
+        {
+            return None;
+        }
+        // A list of finished tasks must not go through all the others, nor the other way round.
+        let wanted = |terminal: bool| {
+            filter.states.is_empty()
+                || filter
+                    .states
+                    .iter()
+                    .any(|state| state.is_terminal() == terminal)
+        };
+        let live = tables
+            .live
+            .range((since, until))
+            .rev()
+            .map(|(id, row)| (*id, &row.record));
+        let finished = tables
+            .finished
+            .range((since, until))
+            .rev()
+            .map(|(id, row)| (*id, &row.record));
+        let mut live = live
+            .take(if wanted(false) { usize::MAX } else { 0 })
+            .peekable();
+        let mut finished = finished
+            .take(if wanted(true) { usize::MAX } else { 0 })
+            .peekable();
+        for looked_at in 1.. {
+            let newest = match (live.peek(), finished.peek()) {
+                (Some((a, _)), Some((b, _))) if a > b => live.next(),
+                (Some(_), None) => live.next(),
+                _ => finished.next(),
+            };
+            let (id, record) = newest?;
+            if matches(filter, record) {
+                found.push(listed(record));
+            }
+            if found.len() >= limit || looked_at >= SLICE {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(super) async fn count_queues(&self) -> Vec<QueueCounts> {
+        let now = OffsetDateTime::now_utc();
+        let mut queues: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
+        let mut after = Bound::Unbounded;
+        loop {
+            {
+                let tables = self.tables();
+                let mut last = None;
+                for (id, row) in tables.live.range((after, Bound::Unbounded)).take(SLICE) {
+                    last = Some(*id);
+                    count(&mut queues, &row.record, now);
+                }
+                match last {
+                    Some(id) => after = Bound::Excluded(id),
+                    None => return queues.into_values().collect(),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Counts a row; the oldest ones must come first.
+fn count(queues: &mut BTreeMap<QueueName, QueueCounts>, record: &TaskRecord, now: OffsetDateTime) {
+    let queue = &record.spec.queue;
+    if !queues.contains_key(queue) {
+        queues.insert(
+            queue.clone(),
+            QueueCounts {
+                queue: queue.clone(),
+                ..QueueCounts::default()
+            },
+        );
+    }
+    let Some(counts) = queues.get_mut(queue) else {
+        return;
+    };
+    match record.state {
+        State::Scheduled => counts.scheduled += 1,
+        State::Retrying => counts.retrying += 1,
+        _ => {
+            counts.queued += 1;
+            let age = || {
+                (now - record.spec.id.created_at())
+                    .try_into()
+                    .unwrap_or_default()
+            };
+            counts.oldest.get_or_insert_with(age);
+        }
+    }
+    if record.unserved {
+        let types = &mut counts.unserved;
+        match types.binary_search_by(|(name, _)| name.cmp(&record.spec.task_type)) {
+            Ok(at) => types[at].1 += 1,
+            Err(at) => types.insert(at, (record.spec.task_type.clone(), 1)),
+        }
+    }
+}
+
+fn matches(filter: &Filter, record: &TaskRecord) -> bool {
+    filter.namespace == record.spec.namespace
+        && (filter.states.is_empty() || filter.states.contains(&record.state))
+        && filter
+            .task_type
+            .as_ref()
+            .is_none_or(|name| *name == record.spec.task_type)
+        && filter
+            .queue
+            .as_ref()
+            .is_none_or(|name| *name == record.spec.queue)
+}
+
+/// The record without what is too much for a list.
+fn listed(record: &TaskRecord) -> TaskRecord {
+    // `Bytes` are shared, so the copy is cheap whatever the size of the content.
+    let mut record = record.clone();
+    record.attempts = Vec::new();
+    if record.spec.payload.len() > MAX_LISTED_CONTENT {
+        record.spec.payload.bytes = bytes::Bytes::new();
+        record.payload_omitted = true;
+    }
+    if record
+        .result
+        .as_ref()
+        .is_some_and(|result| result.len() > MAX_LISTED_CONTENT)
+    {
+        record.result = None;
+        record.result_omitted = true;
+    }
+    record
+}

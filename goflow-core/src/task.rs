@@ -1,0 +1,190 @@
+//! A task as someone pushes it, and as the store and the broker carry it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::backoff::Backoff;
+use crate::content::Content;
+use crate::id::{Route, TaskId};
+use crate::name::{InvalidName, Namespace, QueueName, TaskType};
+
+/// Attempts a task has when its push does not say.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+
+/// A task to push: a type, a payload, and options that all have defaults.
+///
+/// ```
+/// # use goflow_core::Task;
+/// # use std::time::Duration;
+/// let task = Task::json("resize", &serde_json::json!({"width": 320}))?
+///     .queue("images")?
+///     .delay(Duration::from_secs(60))
+///     .max_attempts(5);
+/// # Ok::<(), goflow_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub(crate) spec: TaskSpec,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl Task {
+    /// A task with a payload of any content.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the type is not a name.
+    pub fn new(task_type: impl AsRef<str>, payload: Content) -> Result<Self, InvalidName> {
+        Ok(Self {
+            spec: TaskSpec {
+                id: TaskId::new(),
+                namespace: Namespace::default(),
+                queue: QueueName::default(),
+                task_type: TaskType::new(task_type)?,
+                payload,
+                headers: BTreeMap::new(),
+                tags: BTreeMap::new(),
+                max_attempts: DEFAULT_MAX_ATTEMPTS,
+                backoff: Backoff::default(),
+                timeout: None,
+                start: Start::Now,
+            },
+            idempotency_key: None,
+        })
+    }
+
+    /// A task with a JSON payload.
+    ///
+    /// # Errors
+    /// An invalid type, or a payload that has no JSON form.
+    pub fn json<T: Serialize + ?Sized>(task_type: impl AsRef<str>, payload: &T) -> Result<Self, crate::Error> {
+        Ok(Self::new(task_type, Content::json(payload).map_err(crate::Error::payload)?)?)
+    }
+
+    /// The queue it waits in. Default: `default`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when `queue` is not a name.
+    pub fn queue(mut self, queue: impl AsRef<str>) -> Result<Self, InvalidName> {
+        self.spec.queue = QueueName::new(queue)?;
+        Ok(self)
+    }
+
+    /// Starts no sooner than this long after it is accepted, by the store's clock. Default: at once.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.spec.start = if delay.is_zero() { Start::Now } else { Start::After(delay) };
+        self
+    }
+
+    /// Starts no sooner than at this time, by the store's clock. Default: at once.
+    pub fn run_at(mut self, time: OffsetDateTime) -> Self {
+        self.spec.start = Start::At(time);
+        self
+    }
+
+    /// How many times the handler may fail before the task has failed; at least 1. Default: 3.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.spec.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// The wait between a failed attempt and the next. Default: [`Backoff::default`].
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.spec.backoff = backoff;
+        self
+    }
+
+    /// The longest one attempt may take. Default: no limit.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.spec.timeout = Some(timeout);
+        self
+    }
+
+    /// A header handed to the handler.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.spec.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// A tag kept with the record, for people and queries.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.spec.tags.insert(name.into(), value.into());
+        self
+    }
+
+    /// Makes a push repeatable: within 24 hours the same key and the same task give the id of the first.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// The id the task has once it is accepted (a push repeated with its idempotency key gives the first id).
+    pub fn id(&self) -> TaskId {
+        self.spec.id
+    }
+}
+
+/// What a task is from its acceptance to its end: nothing in here ever changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Its id, which carries the time it was pushed.
+    pub id: TaskId,
+    /// Its namespace.
+    #[serde(default)]
+    pub namespace: Namespace,
+    /// The queue it waits in.
+    pub queue: QueueName,
+    /// Which handler runs it.
+    #[serde(rename = "type")]
+    pub task_type: TaskType,
+    /// What the handler gets.
+    pub payload: Content,
+    /// Headers handed to the handler.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Tags kept with the record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Failed attempts after which the task has failed.
+    pub max_attempts: u32,
+    /// The wait between a failed attempt and the next.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// The longest one attempt may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// When the first attempt may start.
+    #[serde(default)]
+    pub start: Start,
+}
+
+/// When the first attempt of a task may start, by the store's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// This long after the task is accepted.
+    After(Duration),
+    /// At this time.
+    #[serde(with = "time::serde::rfc3339")]
+    At(OffsetDateTime),
+}
+
+/// The message that asks a worker for one attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskMessage {
+    /// The task.
+    pub spec: TaskSpec,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Which decision to dispatch sent this message, from 1.
+    pub dispatch: u32,
+    /// Where the outcome goes.
+    pub route: Route,
+    /// Whether the store holds a row of the task. Without one, outcomes carry what the row would need.
+    pub recorded: bool,
+}

@@ -1,0 +1,101 @@
+//! Heartbeats, and the watch on tombstones.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use super::pool::Pool;
+use crate::broker::{Error, Tombstones};
+use crate::signal::{HEARTBEAT_INTERVAL, Signal, WorkerStatus};
+
+/// The pause before the broker is asked for the tombstones again.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a worker says of itself that never changes.
+#[derive(Debug)]
+pub(super) struct Beat {
+    pub(super) host: String,
+    pub(super) started_at: OffsetDateTime,
+    pub(super) lease: Option<Duration>,
+    /// A reason to beat ahead of time.
+    pub(super) now: Notify,
+}
+
+impl Beat {
+    pub(super) fn new(lease: Option<Duration>) -> Self {
+        let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+        Self {
+            host: host.map_or_else(|| "unknown".to_owned(), |host| host.trim().to_owned()),
+            started_at: OffsetDateTime::now_utc(),
+            lease,
+            now: Notify::new(),
+        }
+    }
+
+    /// Beats until it is dropped; reads the leases anew each time.
+    pub(super) async fn run(&self, pool: &Pool) {
+        loop {
+            self.send(pool).await;
+            pool.refresh_leases().await;
+            drop(tokio::time::timeout(HEARTBEAT_INTERVAL, self.now.notified()).await);
+        }
+    }
+
+    pub(super) async fn send(&self, pool: &Pool) {
+        let mut queues: Vec<_> = pool.leases.keys().cloned().collect();
+        queues.sort();
+        let status = WorkerStatus {
+            id: pool.worker,
+            host: self.host.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            queues,
+            types: pool.handlers.read().unwrap_or_else(PoisonError::into_inner).types(),
+            slots: pool.slots,
+            lease: self.lease,
+            draining: pool.draining.is_cancelled(),
+            held: pool.held.list(),
+        };
+        if let Err(error) = pool.connection.control.signal(Signal::Heartbeat(Box::new(status))).await {
+            debug!(%error, "cannot send a heartbeat");
+        }
+    }
+}
+
+/// Reads all tombstones to their end; waits for a broker that has none yet.
+pub(super) async fn tombstones(pool: &Pool) -> Option<Tombstones> {
+    let mut said = false;
+    loop {
+        match pool.connection.control.tombstones().await {
+            Ok(tombstones) => {
+                tombstones.known.iter().for_each(|tombstone| pool.entomb(*tombstone));
+                return Some(tombstones);
+            }
+            Err(Error::Closed) => return None,
+            Err(error) => {
+                if !said {
+                    warn!(%error, "waiting for the broker to be prepared");
+                }
+                said = true;
+                pool.draining.run_until_cancelled(tokio::time::sleep(WATCH_PAUSE)).await?;
+            }
+        }
+    }
+}
+
+/// Takes in tombstones as they are made; reads all again when the watch ends.
+pub(super) async fn watch(pool: &Pool, mut tombstones: Tombstones) {
+    loop {
+        while let Some(tombstone) = tombstones.later.recv().await {
+            pool.entomb(tombstone);
+        }
+        match self::tombstones(pool).await {
+            Some(again) => tombstones = again,
+            None => return,
+        }
+    }
+}

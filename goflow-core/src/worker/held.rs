@@ -1,0 +1,160 @@
+//! The deliveries a worker holds, from receipt until their ack is confirmed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Delivery, Lease, Tombstone};
+use crate::id::TaskId;
+use crate::name::QueueName;
+use crate::signal::HeldTask;
+use crate::task::TaskMessage;
+
+/// The lease of a queue, as last read from the broker; shared by all deliveries from it.
+#[derive(Debug, Clone)]
+pub(super) struct QueueLease(Arc<AtomicU64>);
+
+impl QueueLease {
+    pub(super) fn new(lease: Duration) -> Self {
+        let cell = Self(Arc::default());
+        cell.set(lease);
+        cell
+    }
+
+    pub(super) fn set(&self, lease: Duration) {
+        let millis = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// All deliveries held right now.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    entries: Mutex<HashMap<u64, Entry>>,
+    next_key: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    task: TaskId,
+    queue: QueueName,
+    attempt: u32,
+    dispatch: u32,
+    started_at: Option<OffsetDateTime>,
+    cancelled: CancellationToken,
+    lease: Arc<dyn Lease>,
+    queue_lease: QueueLease,
+    /// When the lease was last known to start anew.
+    leased_at: Instant,
+}
+
+/// A place among the held deliveries; dropping it gives it up.
+#[derive(Debug)]
+pub(super) struct Hold {
+    held: Arc<Held>,
+    key: u64,
+    /// Fires when the task was cancelled.
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Held {
+    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a delivery in, whose lease started no earlier than `leased_at`.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        delivery: &Delivery<TaskMessage>,
+        queue_lease: &QueueLease,
+        leased_at: Instant,
+    ) -> Hold {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let cancelled = CancellationToken::new();
+        let entry = Entry {
+            task: delivery.message.spec.id,
+            queue: delivery.message.spec.queue.clone(),
+            attempt: delivery.message.attempt,
+            dispatch: delivery.message.dispatch,
+            started_at: None,
+            cancelled: cancelled.clone(),
+            lease: delivery.lease.clone(),
+            queue_lease: queue_lease.clone(),
+            leased_at,
+        };
+        self.entries().insert(key, entry);
+        Hold { held: self.clone(), key, cancelled }
+    }
+
+    /// Leases of which a third has passed.
+    pub(super) fn to_renew(&self, now: Instant) -> Vec<(u64, Arc<dyn Lease>)> {
+        let due = |entry: &Entry| now.duration_since(entry.leased_at) >= entry.queue_lease.get() / 3;
+        self.entries().iter().filter(|(_, e)| due(e)).map(|(key, e)| (*key, e.lease.clone())).collect()
+    }
+
+    /// Notes that these leases started anew at `when`.
+    pub(super) fn renewed(&self, keys: &[u64], when: Instant) {
+        let mut entries = self.entries();
+        for key in keys {
+            if let Some(entry) = entries.get_mut(key) {
+                entry.leased_at = when;
+            }
+        }
+    }
+
+    /// Tells whoever runs one of these that it was cancelled.
+    pub(super) fn cancel(&self, tombstone: Tombstone) {
+        let entries = self.entries();
+        let meant = |e: &&Entry| e.task == tombstone.task && e.dispatch <= tombstone.dispatch;
+        entries.values().filter(meant).for_each(|entry| entry.cancelled.cancel());
+    }
+
+    /// The deliveries as heartbeats show them, oldest first.
+    pub(super) fn list(&self) -> Vec<HeldTask> {
+        let held = |e: &Entry| HeldTask {
+            id: e.task,
+            queue: e.queue.clone(),
+            attempt: e.attempt,
+            started_at: e.started_at,
+        };
+        let mut list: Vec<_> = self.entries().values().map(held).collect();
+        list.sort_by_key(|task| task.id);
+        list
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries().len()
+    }
+}
+
+impl Hold {
+    /// Notes that the handler was called.
+    pub(super) fn started(&self, at: OffsetDateTime) {
+        if let Some(entry) = self.held.entries().get_mut(&self.key) {
+            entry.started_at = Some(at);
+        }
+    }
+
+    /// Whether the lease has surely not expired: only then may the delivery be given back. A nack after the
+    /// expiry would hit the next delivery of the message, which is another worker's.
+    pub(super) fn is_ours(&self) -> bool {
+        let entries = self.held.entries();
+        let ours = |e: &Entry| Instant::now().duration_since(e.leased_at) < e.queue_lease.get() * 9 / 10;
+        entries.get(&self.key).is_some_and(ours)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.entries().remove(&self.key);
+    }
+}

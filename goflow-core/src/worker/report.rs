@@ -1,0 +1,189 @@
+//! Sends outcomes to their routes, many to a message, and acknowledges the tasks once they are confirmed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, FuturesUnordered};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::held::Hold;
+use crate::broker::{Broker, Connection, Delivery, Error, Lease};
+use crate::id::Route;
+use crate::outcome::{Outcome, OutcomeBatch, Verdict};
+use crate::task::TaskMessage;
+
+/// Most outcomes in one message: what a store applies in one commit.
+const MAX_OUTCOMES: usize = 500;
+
+/// Room for what an outcome holds beside its result.
+const OUTCOME_OVERHEAD: usize = 1_024;
+
+/// Messages under way at once: while some are confirmed, the next ones fill up.
+const MAX_UNDER_WAY: usize = 4;
+
+/// Acks under way at once, for each message.
+const MAX_ACKS: usize = 256;
+
+/// An outcome on its way, with the delivery it settles.
+#[derive(Debug)]
+pub(super) struct Report {
+    route: Route,
+    outcome: Outcome,
+    settles: Settles,
+}
+
+#[derive(Debug)]
+enum Settles {
+    /// Acknowledge the delivery once the outcome is confirmed; until then it is held.
+    Delivery { lease: Arc<dyn Lease>, _hold: Hold },
+    /// Tell the runner once it is confirmed; the delivery goes on.
+    Start(oneshot::Sender<()>),
+}
+
+/// Where outcomes are handed in.
+#[derive(Debug, Clone)]
+pub(super) struct Reporter(mpsc::Sender<Report>);
+
+impl Reporter {
+    /// Hands in the outcome of a delivery, which is over with it. Waits while too many are on their way.
+    pub(super) async fn finish(&self, delivery: Delivery<TaskMessage>, hold: Hold, outcome: Outcome) {
+        let settles = Settles::Delivery { lease: delivery.lease, _hold: hold };
+        // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
+        drop(self.0.send(Report { route: delivery.message.route, outcome, settles }).await);
+    }
+
+    /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
+    pub(super) async fn start(&self, route: &Route, outcome: Outcome) -> bool {
+        let (confirmed, confirmation) = oneshot::channel();
+        let settles = Settles::Start(confirmed);
+        let report = Report { route: route.clone(), outcome, settles };
+        self.0.send(report).await.is_ok() && confirmation.await.is_ok()
+    }
+}
+
+/// The queue of reports: `capacity` outcomes wait at most.
+pub(super) fn channel(capacity: usize) -> (Reporter, mpsc::Receiver<Report>) {
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    (Reporter(sender), receiver)
+}
+
+/// Sends what comes in until every [`Reporter`] is gone and all is sent, or until `abandon`: then what is
+/// still on its way is left to the expiry of its lease.
+pub(super) async fn run(mut reports: mpsc::Receiver<Report>, connection: Connection, abandon: CancellationToken) {
+    let results = &connection.results;
+    let mut under_way = FuturesUnordered::new();
+    let mut incoming = Vec::new();
+    let work = async {
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                count = reports.recv_many(&mut incoming, MAX_OUTCOMES), if under_way.len() < MAX_UNDER_WAY => {
+                    if count == 0 {
+                        break;
+                    }
+                    for (batch, settles) in pack(incoming.drain(..), results.max_message_bytes()) {
+                        under_way.push(send(results.as_ref(), batch, settles));
+                    }
+                }
+            }
+        }
+        while under_way.next().await.is_some() {}
+    };
+    if abandon.run_until_cancelled(work).await.is_none() {
+        warn!("ended with outcomes that could not be handed over: their tasks run again");
+    }
+}
+
+/// Packs reports by route into messages that fit.
+fn pack(reports: impl Iterator<Item = Report>, max_bytes: usize) -> Vec<(OutcomeBatch, Vec<Settles>)> {
+    struct Open {
+        bytes: usize,
+        batch: OutcomeBatch,
+        settles: Vec<Settles>,
+    }
+    let mut open: HashMap<Route, Open> = HashMap::new();
+    let mut packed = Vec::new();
+    for report in reports {
+        let bytes = size(&report.outcome);
+        let fresh = |route: &Route| Open {
+            bytes: OUTCOME_OVERHEAD,
+            batch: OutcomeBatch { id: Uuid::new_v4(), route: route.clone(), outcomes: Vec::new() },
+            settles: Vec::new(),
+        };
+        let entry = open.entry(report.route.clone()).or_insert_with(|| fresh(&report.route));
+        if !entry.settles.is_empty() && entry.bytes + bytes > max_bytes {
+            let full = std::mem::replace(entry, fresh(&report.route));
+            packed.push((full.batch, full.settles));
+        }
+        entry.bytes += bytes;
+        entry.batch.outcomes.push(report.outcome);
+        entry.settles.push(report.settles);
+    }
+    packed.extend(open.into_values().map(|last| (last.batch, last.settles)));
+    packed
+}
+
+/// About how many bytes an outcome takes in a message; never too few.
+fn size(outcome: &Outcome) -> usize {
+    let verdict = match &outcome.verdict {
+        Verdict::Succeeded(result) => result.len() + result.content_type.len(),
+        Verdict::Failed { error, .. } => error.len(),
+        Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
+    };
+    let spec = outcome.spec.as_ref().map_or(0, |spec| {
+        let texts = spec.headers.iter().chain(&spec.tags).map(|(k, v)| k.len() + v.len() + 10);
+        spec.payload.len() + texts.sum::<usize>() + OUTCOME_OVERHEAD
+    });
+    OUTCOME_OVERHEAD + verdict + spec
+}
+
+async fn send(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch, settles: Vec<Settles>) {
+    if !submit(results, batch).await {
+        return;
+    }
+    stream::iter(settles)
+        .for_each_concurrent(MAX_ACKS, |settles| async {
+            match settles {
+                Settles::Delivery { lease, _hold } => acknowledge(lease.as_ref()).await,
+                Settles::Start(confirmed) => drop(confirmed.send(())),
+            }
+        })
+        .await;
+}
+
+/// Hands a message over, however long it takes; false if it can never be handed over.
+async fn submit(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch) -> bool {
+    let mut wait = Duration::from_millis(50);
+    loop {
+        match results.submit(vec![batch.clone()]).await.pop() {
+            Some(Ok(())) => return true,
+            Some(Err(error)) if error.is_retryable() => {
+                warn!(%error, outcomes = batch.outcomes.len(), "cannot hand over outcomes, trying again");
+            }
+            Some(Err(Error::Closed)) | None => return false,
+            Some(Err(error)) => {
+                error!(%error, outcomes = batch.outcomes.len(), "outcomes are refused: their tasks run again");
+                return false;
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// Acknowledges a delivery. A few tries: if none is confirmed, the task is delivered again and fenced.
+pub(super) async fn acknowledge(lease: &dyn Lease) {
+    for _ in 0..3 {
+        match lease.ack().await {
+            Ok(()) => return,
+            Err(error) if error.is_retryable() => warn!(%error, "cannot acknowledge a task"),
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Runs one delivered attempt and says what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::held::Hold;
+use crate::content::Content;
+use crate::ctx::Ctx;
+use crate::handler::{Handler, HandlerError};
+use crate::limits::{self, MAX_CONTENT_BYTES};
+use crate::outcome::Verdict;
+use crate::task::TaskMessage;
+
+/// How long a handler may go on after it was told to end, because of its timeout or a cancel.
+const ABORT_AFTER: Duration = Duration::from_secs(5);
+
+/// The same when the worker itself has to go.
+const ABORT_AFTER_DRAIN: Duration = Duration::from_secs(1);
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With an outcome.
+    Verdict(Verdict),
+    /// The task was cancelled: there is nothing to say any more.
+    Cancelled,
+}
+
+/// Calls the handler and waits for its end, its timeout, a cancel of its task, or `leave`.
+pub(super) async fn attempt(
+    handler: Arc<dyn Handler>,
+    message: Arc<TaskMessage>,
+    hold: &Hold,
+    leave: &CancellationToken,
+) -> End {
+    let told = CancellationToken::new();
+    let ctx = Ctx::new(message.clone(), told.clone());
+    let payload = message.spec.payload.clone();
+    let mut run = Run(tokio::spawn(async move { handler.call(ctx, payload).await }));
+    let timeout = message.spec.timeout;
+    tokio::select! {
+        biased;
+        verdict = run.verdict() => End::Verdict(verdict),
+        () = hold.cancelled.cancelled() => {
+            run.end(&told, ABORT_AFTER).await;
+            End::Cancelled
+        }
+        () = expire(timeout) => {
+            run.end(&told, ABORT_AFTER).await;
+            let limit = timeout.unwrap_or_default();
+            End::Verdict(Verdict::Failed { error: format!("timed out after {limit:?}"), permanent: false })
+        }
+        () = leave.cancelled() => match run.end(&told, ABORT_AFTER_DRAIN).await {
+            // A shutdown is no failure: only what went well counts.
+            Some(verdict @ Verdict::Succeeded(_)) => End::Verdict(verdict),
+            _ => End::Verdict(Verdict::Released),
+        },
+    }
+}
+
+async fn expire(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A handler's task, aborted when dropped.
+struct Run(JoinHandle<Result<Content, HandlerError>>);
+
+impl Run {
+    async fn verdict(&mut self) -> Verdict {
+        match (&mut self.0).await {
+            Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => Verdict::Failed {
+                error: format!("result of {} bytes, {MAX_CONTENT_BYTES} is the most", result.len()),
+                permanent: true,
+            },
+            Ok(Ok(result)) => Verdict::Succeeded(result),
+            Ok(Err(error)) => {
+                Verdict::Failed { error: limits::clip_error(&error.message), permanent: error.permanent }
+            }
+            Err(gone) => {
+                let error = match gone.try_into_panic() {
+                    Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+                    Err(_) => "aborted".to_owned(),
+                };
+                Verdict::Failed { error: limits::clip_error(&error), permanent: false }
+            }
+        }
+    }
+
+    /// Tells the handler to end, aborts it when it does not within `grace`; its verdict if it had one.
+    async fn end(&mut self, told: &CancellationToken, grace: Duration) -> Option<Verdict> {
+        told.cancel();
+        let verdict = tokio::time::timeout(grace, self.verdict()).await.ok();
+        if verdict.is_none() {
+            self.0.abort();
+        }
+        verdict
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
