@@ -192,3 +192,163 @@ impl Live {
         self.starts.saturating_sub(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::content::Content;
+    use crate::id::{TaskId, WorkerId};
+
+    fn live() -> Live {
+        Live {
+            state: State::Queued,
+            attempt: 1,
+            max_attempts: 3,
+            dispatch: 1,
+            waiting: false,
+            starts: 0,
+            unserved: 0,
+            backoff: Backoff::Fixed(Duration::from_secs(4)),
+        }
+    }
+
+    fn outcome(attempt: u32, dispatch: u32, verdict: Verdict) -> Outcome {
+        Outcome {
+            task: TaskId::new(),
+            attempt,
+            dispatch,
+            verdict,
+            worker: WorkerId(Uuid::nil()),
+            started_at: None,
+            finished_at: OffsetDateTime::UNIX_EPOCH,
+            spec: None,
+        }
+    }
+
+    fn success() -> Verdict {
+        Verdict::Succeeded(Content::binary("x"))
+    }
+
+    fn failure(permanent: bool) -> Verdict {
+        Verdict::Failed { error: "no".into(), permanent }
+    }
+
+    fn next(live: &Live, attempt: u32, dispatch: u32, verdict: Verdict) -> Next {
+        live.next(&outcome(attempt, dispatch, verdict), false, 0.5)
+    }
+
+    #[test]
+    fn a_terminal_outcome_needs_its_attempt_only() {
+        let row = Live { dispatch: 7, waiting: true, ..live() };
+        assert_eq!(next(&row, 1, 2, success()), Next::Finish(State::Succeeded));
+        assert_eq!(next(&row, 1, 2, failure(true)), Next::Finish(State::Failed));
+        assert_eq!(next(&row, 2, 7, success()), Next::Stale);
+        assert_eq!(next(&Live { attempt: 2, ..row }, 1, 7, success()), Next::Stale);
+    }
+
+    #[test]
+    fn any_other_outcome_needs_its_dispatch_too() {
+        let row = Live { dispatch: 2, ..live() };
+        for verdict in [failure(false), Verdict::Started, Verdict::Released, Verdict::Unserved] {
+            assert_eq!(next(&row, 1, 1, verdict.clone()), Next::Stale);
+            assert_ne!(next(&row, 1, 2, verdict.clone()), Next::Stale);
+            let waiting = Live { waiting: true, ..row.clone() };
+            assert_eq!(next(&waiting, 1, 2, verdict), Next::Stale, "a repeated one");
+        }
+    }
+
+    #[test]
+    fn a_failure_uses_an_attempt_and_a_release_does_not() {
+        let Next::Wait { state, attempt, wait, .. } = next(&live(), 1, 1, failure(false)) else {
+            panic!("a first failure is tried again")
+        };
+        assert_eq!((state, attempt, wait), (State::Retrying, 2, Duration::from_secs(4)));
+        let Next::Wait { state, attempt, wait, .. } = next(&live(), 1, 1, Verdict::Released) else {
+            panic!("a released task waits for its next dispatch")
+        };
+        assert_eq!((state, attempt, wait), (State::Queued, 1, Duration::ZERO));
+        let last = Live { attempt: 3, ..live() };
+        assert_eq!(next(&last, 3, 1, failure(false)), Next::Finish(State::Failed));
+    }
+
+    #[test]
+    fn crashes_have_a_budget_of_their_own() {
+        let mut row = live();
+        for starts in 1..=CRASH_LIMIT {
+            assert_eq!(next(&row, 1, 1, Verdict::Started), Next::Started { starts });
+            row.starts = starts;
+        }
+        assert_eq!(next(&row, 1, 1, Verdict::Started), Next::Finish(State::Crashed));
+    }
+
+    #[test]
+    fn an_unserved_task_waits_longer_each_time_unless_a_worker_serves_it() {
+        let wait = |unserved, served| {
+            let row = Live { unserved, ..live() };
+            match row.next(&outcome(1, 1, Verdict::Unserved), served, 0.5) {
+                Next::Wait { wait, .. } => wait.as_millis(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([0, 1, 2, 5, 6, 99].map(|n| wait(n, false)), [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]);
+        assert_eq!([0, 50].map(|n| wait(n, true)), [200, 200]);
+    }
+
+    #[test]
+    fn states_read_as_they_are_written() {
+        for state in State::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+        assert!("Succeeded".parse::<State>().is_err());
+    }
+
+    fn verdicts() -> impl Strategy<Value = Verdict> {
+        prop_oneof![
+            Just(success()),
+            any::<bool>().prop_map(failure),
+            Just(Verdict::Started),
+            Just(Verdict::Released),
+            Just(Verdict::Unserved),
+        ]
+    }
+
+    proptest! {
+        /// Whatever arrives in whatever order: attempts never go back nor beyond their maximum, a task ends once.
+        #[test]
+        fn every_history_is_legal(
+            outcomes in prop::collection::vec((1..5_u32, 1..6_u32, verdicts(), any::<bool>()), 0..60),
+        ) {
+            let mut row = live();
+            for (attempt, dispatch, verdict, redispatch) in outcomes {
+                if redispatch && row.waiting {
+                    row = Live { state: State::Queued, dispatch: row.dispatch + 1, waiting: false, ..row };
+                }
+                match next(&row, attempt, dispatch, verdict.clone()) {
+                    Next::Finish(state) => {
+                        prop_assert!(state.is_terminal());
+                        prop_assert_eq!(attempt, row.attempt);
+                        break;
+                    }
+                    Next::Wait { state, attempt: following, wait, unserved } => {
+                        prop_assert_eq!((attempt, dispatch, row.waiting), (row.attempt, row.dispatch, false));
+                        let failed = matches!(verdict, Verdict::Failed { .. });
+                        prop_assert_eq!(following, row.attempt + u32::from(failed));
+                        prop_assert!(following <= row.max_attempts);
+                        prop_assert!(wait <= crate::backoff::MAX_BACKOFF);
+                        row = Live { state, attempt: following, unserved, starts: 0, waiting: true, ..row };
+                    }
+                    Next::Started { starts } => {
+                        prop_assert!(starts <= CRASH_LIMIT);
+                        row.starts = starts;
+                    }
+                    Next::Stale => {}
+                }
+            }
+        }
+    }
+}

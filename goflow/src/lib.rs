@@ -1,4 +1,8 @@
-//! A distributed task queue over NATS JetStream and Postgres, or in one process with neither.
+#![cfg_attr(all(feature = "nats", feature = "postgres", feature = "client"), doc = include_str!("../../README.md"))]
+#![cfg_attr(
+    not(all(feature = "nats", feature = "postgres", feature = "client")),
+    doc = "A distributed task queue over NATS JetStream and Postgres, or in one process with neither."
+)]
 
 pub use goflow_core::*;
 

@@ -112,3 +112,67 @@ impl Wire for OutcomeBatch {
         self.id.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::content::Content;
+    use crate::id::{Route, StoreId};
+    use crate::task::Task;
+
+    fn message() -> TaskMessage {
+        let task = Task::new("echo", Content::binary(&b"\xff\x00"[..])).unwrap().header("a", "b");
+        let route = Route::of_store(StoreId(uuid::Uuid::nil()), true);
+        TaskMessage { spec: task.spec, attempt: 1, dispatch: 1, route, recorded: true }
+    }
+
+    #[test]
+    fn messages_read_as_they_are_written() {
+        let message = message();
+        assert_eq!(TaskMessage::decode(&message.encode().unwrap()), Ok(message));
+    }
+
+    /// What a newer goflow of the same wire version may write: more fields than this one knows.
+    #[test]
+    fn unknown_fields_are_ignored() {
+        #[derive(Serialize)]
+        struct Newer {
+            v: u32,
+            body: Body,
+            extra: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Body {
+            #[serde(flatten)]
+            message: TaskMessage,
+            priority: u8,
+        }
+        let newer = Newer { v: WIRE_VERSION, body: Body { message: message(), priority: 3 }, extra: "x" };
+        let bytes = rmp_serde::to_vec_named(&newer).unwrap();
+        assert_eq!(TaskMessage::decode(&bytes).unwrap().spec.payload, message().spec.payload);
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_name() {
+        #[derive(Serialize, Deserialize)]
+        struct Future {
+            v: u32,
+            body: u32,
+        }
+        let bytes = rmp_serde::to_vec_named(&Future { v: WIRE_VERSION + 1, body: 1 }).unwrap();
+        let refused = TaskMessage::decode(&bytes).unwrap_err().to_string();
+        assert!(refused.contains("newer goflow"), "{refused}");
+    }
+
+    #[test]
+    fn garbage_is_an_error_with_a_reason() {
+        let mut forged = message();
+        forged.attempt = 0;
+        let forged = forged.encode().unwrap();
+        for bytes in [&b""[..], b"hello", &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xc6, 0xff, 0xff, 0xff, 0xff], &forged] {
+            assert!(!TaskMessage::decode(bytes).unwrap_err().0.is_empty());
+        }
+    }
+}

@@ -14,6 +14,9 @@ use crate::signal::{HEARTBEAT_INTERVAL, Signal, WorkerStatus};
 /// The pause before the broker is asked for the tombstones again.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
+/// A run longer than this is announced ahead of the next heartbeat.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// What a worker says of itself that never changes.
 #[derive(Debug)]
 pub(super) struct Beat {
@@ -38,9 +41,14 @@ impl Beat {
     /// Beats until it is dropped; reads the leases anew each time.
     pub(super) async fn run(&self, pool: &Pool) {
         loop {
+            let beaten_at = OffsetDateTime::now_utc();
             self.send(pool).await;
             pool.refresh_leases().await;
-            drop(tokio::time::timeout(HEARTBEAT_INTERVAL, self.now.notified()).await);
+            tokio::select! {
+                () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
+                () = self.now.notified() => {}
+                () = long_run(pool, beaten_at) => {}
+            }
         }
     }
 
@@ -62,6 +70,17 @@ impl Beat {
         };
         if let Err(error) = pool.connection.control.signal(Signal::Heartbeat(Box::new(status))).await {
             debug!(%error, "cannot send a heartbeat");
+        }
+    }
+}
+
+/// Ends when a handler that was called after `since` has been running for a moment: people want to see it.
+async fn long_run(pool: &Pool, since: OffsetDateTime) {
+    loop {
+        tokio::time::sleep(MOMENT).await;
+        let old = OffsetDateTime::now_utc() - MOMENT;
+        if pool.held.any_started_between(since - MOMENT, old) {
+            return;
         }
     }
 }

@@ -131,6 +131,12 @@ impl Held {
         list
     }
 
+    /// Whether a handler that still runs was called after `from` and before `to`.
+    pub(super) fn any_started_between(&self, from: OffsetDateTime, to: OffsetDateTime) -> bool {
+        let between = |entry: &Entry| entry.started_at.is_some_and(|at| from < at && at <= to);
+        self.entries().values().any(between)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries().len()
     }
