@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::broker::{Connection, Depth};
+use crate::broker::{self, Connection, Depth};
 use crate::error::Error;
 use crate::handler::IntoHandler;
 use crate::id::{Route, TaskId};
 use crate::limits;
 use crate::record::{Filter, Page, PageRequest, QueueCounts, TaskRecord, TaskResult};
-use crate::store::{IdempotencyKey, NewTasks, TaskStore};
+use crate::store::{self, IdempotencyKey, NewTasks, TaskStore};
 use crate::task::{Start, Task, TaskSpec};
 use crate::worker::Worker;
 
@@ -38,6 +38,12 @@ pub use registry::WorkerSeen;
 
 /// Finished tasks that a receiver of [`GoFlow::finished`] may be behind.
 const FINISHED_BACKLOG: usize = 8_192;
+
+/// How long a push may take, room aside.
+const PUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long `close` waits for what is to be published and confirmed.
+const DISPATCH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long `close` waits for outcomes that are on their way through an in-process broker.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
@@ -230,6 +236,10 @@ impl GoFlow {
         };
         drop((accept, publish));
         while loops.pushing.join_next().await.is_some() {}
+        // What is left is swept up by another engine, or by this one when it starts again.
+        if tokio::time::timeout(DISPATCH_PATIENCE, dispatch::flush(&core)).await.is_err() {
+            warn!("closed before everything was dispatched");
+        }
         let mut unfinished = 0;
         if let Some(worker) = &inner.local {
             if !inner.store.is_durable() {
@@ -458,21 +468,29 @@ impl Running {
     async fn accept(&self, tasks: NewTasks) -> Result<Vec<TaskId>, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
-        self.accept.send(accept::Request { tasks, reply }).await.map_err(|_| Error::NotStarted)?;
-        answer.await.map_err(|_| Error::NotStarted)?
+        let accepted = async {
+            self.accept.send(accept::Request { tasks, reply }).await.map_err(|_| Error::NotStarted)?;
+            answer.await.map_err(|_| Error::NotStarted)?
+        };
+        let late = |_| Err(store::Error::unavailable("push", "no commit within 5 s").into());
+        tokio::time::timeout(PUSH_DEADLINE, accepted).await.unwrap_or_else(late)
     }
 
     async fn publish(&self, spec: TaskSpec) -> Result<TaskId, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
-        self.publish.send(accept::Publish { spec, reply }).await.map_err(|_| Error::NotStarted)?;
-        answer.await.map_err(|_| Error::NotStarted)?
+        let published = async {
+            self.publish.send(accept::Publish { spec, reply }).await.map_err(|_| Error::NotStarted)?;
+            answer.await.map_err(|_| Error::NotStarted)?
+        };
+        let late = |_| Err(broker::Error::unavailable("push", "not published within 5 s").into());
+        tokio::time::timeout(PUSH_DEADLINE, published).await.unwrap_or_else(late)
     }
 }
 
 impl Core {
     fn check_claim(&self) -> Result<(), Error> {
-        if self.lost_claim.is_cancelled() { Err(crate::store::Error::Claimed.into()) } else { Ok(()) }
+        if self.lost_claim.is_cancelled() { Err(store::Error::Claimed.into()) } else { Ok(()) }
     }
 
     /// Waits until no task is queued or retrying, for `grace` at most; how many still are.

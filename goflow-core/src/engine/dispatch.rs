@@ -1,6 +1,7 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const BACKLOG: usize = 20_000;
 const MAX_MESSAGES: usize = 1_000;
 
 /// A row still live this long after its dispatch is told so; most have finished by then and need no update.
-const CONFIRM_AFTER: Duration = Duration::from_secs(2);
+pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 
 /// Most rows confirmed in one statement.
 const MAX_CONFIRMED: usize = 500;
@@ -31,13 +32,15 @@ const MAX_CONFIRMED: usize = 500;
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     sender: mpsc::Sender<Dispatch>,
+    /// Handed over, not published yet.
+    pending: AtomicUsize,
     published: Mutex<HashMap<TaskId, (u32, Instant)>>,
 }
 
 impl Dispatcher {
     pub(super) fn new() -> (Self, mpsc::Receiver<Dispatch>) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self { sender, published: Mutex::default() }, receiver)
+        (Self { sender, pending: AtomicUsize::new(0), published: Mutex::default() }, receiver)
     }
 
     fn published(&self) -> MutexGuard<'_, HashMap<TaskId, (u32, Instant)>> {
@@ -46,10 +49,16 @@ impl Dispatcher {
 
     /// Publishes these soon.
     pub(super) fn hand_over(&self, dispatches: Vec<Dispatch>) {
+        self.pending.fetch_add(dispatches.len(), Ordering::Release);
         let late = dispatches.into_iter().filter_map(|d| self.sender.try_send(d).err()).count();
         if late > 0 {
+            self.pending.fetch_sub(late, Ordering::Release);
             debug!(late, "the broker is behind: left to the sweep");
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0
     }
 
     /// Forgets tasks that have finished: their rows are gone.
@@ -65,7 +74,9 @@ impl Dispatcher {
 pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::Receiver<Dispatch>) {
     let mut group = Vec::new();
     while dispatches.recv_many(&mut group, MAX_MESSAGES).await > 0 {
+        let count = group.len();
         publish(&core, group.drain(..)).await;
+        core.dispatcher.pending.fetch_sub(count, Ordering::Release);
     }
 }
 
@@ -98,12 +109,22 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
     failed.is_none()
 }
 
-/// Tells the store of dispatches that the broker has and that are still live a while later.
-pub(super) async fn confirm(core: &Core) -> Result<(), crate::store::Error> {
+/// Waits until everything handed over is published, and confirms it.
+pub(super) async fn flush(core: &Core) {
+    while core.dispatcher.is_behind() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if let Err(error) = confirm(core, Duration::ZERO).await {
+        debug!(%error, "cannot confirm dispatches");
+    }
+}
+
+/// Tells the store of dispatches that the broker has and that are still live this long after.
+pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::store::Error> {
     loop {
         let mut group: Vec<(TaskId, u32)> = {
             let published = core.dispatcher.published();
-            let old = published.iter().filter(|(_, (_, at))| at.elapsed() >= CONFIRM_AFTER);
+            let old = published.iter().filter(|(_, (_, at))| at.elapsed() >= after);
             old.map(|(id, (dispatch, _))| (*id, *dispatch)).take(MAX_CONFIRMED).collect()
         };
         if group.is_empty() {

@@ -68,7 +68,7 @@ pub(super) async fn run(core: Arc<Core>) {
 
 async fn tick(core: &Core) -> Result<bool, crate::store::Error> {
     // First what is known to be with the broker, so that no sweep takes it for lost.
-    dispatch::confirm(core).await?;
+    dispatch::confirm(core, dispatch::CONFIRM_AFTER).await?;
     loop {
         let claimed = core.store.claim_due(MAX_CLAIMED).await?;
         let count = claimed.len();
