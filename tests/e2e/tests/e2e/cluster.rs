@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use goflow_test_servers::{Nats, Postgres, Process, eventually};
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Long enough for anything that should happen to happen on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The servers, and what is needed to start goflow on them.
-pub struct Cluster {
-    pub nats: Nats,
-    pub postgres: Postgres,
-    pub store: String,
-    pub dir: TempDir,
+pub(crate) struct Cluster {
+    pub(crate) nats: Nats,
+    pub(crate) postgres: Postgres,
+    pub(crate) store: String,
+    pub(crate) dir: TempDir,
 }
 
 impl Cluster {
     /// Starts the servers and makes a migrated database.
-    pub async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let nats = Nats::start()?;
         let postgres = Postgres::start()?;
         let store = postgres.create_database()?;
@@ -37,14 +37,14 @@ impl Cluster {
     }
 
     /// A gateway on the servers.
-    pub fn gateway(&self, args: &[&str]) -> Result<Process> {
+    pub(crate) fn gateway(&self, args: &[&str]) -> Result<Process> {
         let mut all = vec!["--broker", self.nats.url(), "--store", &self.store];
         all.extend(args);
         Process::gateway(all)
     }
 
     /// A worker on the broker, with the handlers of the cluster and a lease of 2 s.
-    pub fn worker(&self, args: &[&str]) -> Result<Process> {
+    pub(crate) fn worker(&self, args: &[&str]) -> Result<Process> {
         let handlers = self.handlers();
         let mut all: Vec<OsString> = ["--broker", self.nats.url(), "--handlers-path"].map(Into::into).into();
         all.push(handlers.into());
@@ -56,17 +56,17 @@ impl Cluster {
     }
 
     /// The directory of executable handlers.
-    pub fn handlers(&self) -> PathBuf {
+    pub(crate) fn handlers(&self) -> PathBuf {
         self.dir.path().join("handlers")
     }
 
     /// Adds an executable handler.
-    pub fn handler(&self, name: &str, script: &str) -> Result<()> {
+    pub(crate) fn handler(&self, name: &str, script: &str) -> Result<()> {
         write_handler(&self.handlers(), name, script)
     }
 
     /// Adds the three handlers of the original project.
-    pub fn original_handlers(&self) -> Result<()> {
+    pub(crate) fn original_handlers(&self) -> Result<()> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/handlers");
         for handler in fs::read_dir(&examples).context("examples/handlers")? {
             let from = handler?.path();
@@ -77,13 +77,13 @@ impl Cluster {
     }
 
     /// A number that Postgres gives.
-    pub fn count(&self, sql: &str) -> Result<i64> {
+    pub(crate) fn count(&self, sql: &str) -> Result<i64> {
         let answer = self.postgres.execute(&self.store, sql)?;
         answer.trim().parse().with_context(|| format!("{sql}: {answer:?}"))
     }
 
     /// Waits until a number that Postgres gives is `wanted`.
-    pub async fn counted(&self, sql: &str, wanted: i64, patience: Duration) -> Result<()> {
+    pub(crate) async fn counted(&self, sql: &str, wanted: i64, patience: Duration) -> Result<()> {
         eventually(patience, async || {
             let count = self.count(sql)?;
             ensure!(count == wanted, "{count}, not {wanted}: {sql}");
@@ -94,7 +94,7 @@ impl Cluster {
 }
 
 /// Adds an executable handler to a directory.
-pub fn write_handler(dir: &Path, name: &str, script: &str) -> Result<()> {
+pub(crate) fn write_handler(dir: &Path, name: &str, script: &str) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -103,52 +103,60 @@ pub fn write_handler(dir: &Path, name: &str, script: &str) -> Result<()> {
 
 /// A gateway as an HTTP client sees it.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
 }
 
 impl Client {
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self { http: reqwest::Client::new(), url: url.to_owned() }
     }
 
     /// The answer to a POST, whatever its status.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let answer = self.http.post(format!("{}{path}", self.url)).json(body).send().await?;
         let status = answer.status().as_u16();
         Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or_default()))
     }
 
     /// The answer to a GET, whatever its status.
-    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, Value)> {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
         let status = answer.status().as_u16();
         Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or_default()))
     }
 
     /// Pushes a task; its id.
-    pub async fn push(&self, task: Value) -> Result<String> {
+    pub(crate) async fn push(&self, task: Value) -> Result<String> {
         let (status, body) = self.post("/v1/tasks", &task).await?;
         ensure!(status == 202, "push: {status} {body}");
         Ok(body["id"].as_str().context("an id")?.to_owned())
     }
 
     /// Pushes, again and again with the same idempotency key, until it is accepted.
-    pub async fn push_surely(&self, key: &str, task: Value) -> Result<String> {
-        eventually(PATIENCE, async || {
-            let request = self.http.post(format!("{}/v1/tasks", self.url)).header("Idempotency-Key", key);
-            let answer = request.json(&task).send().await?;
-            let status = answer.status();
-            let body: Value = answer.json().await?;
-            ensure!(status == 202, "push: {status} {body}");
-            Ok(body["id"].as_str().context("an id")?.to_owned())
-        })
-        .await
+    pub(crate) async fn push_surely(&self, key: &str, task: &Value) -> Result<String> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.push_with_key(key, task).await {
+                Err(error) if Instant::now() > give_up => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                accepted => return accepted,
+            }
+        }
+    }
+
+    async fn push_with_key(&self, key: &str, task: &Value) -> Result<String> {
+        let request = self.http.post(format!("{}/v1/tasks", self.url)).header("Idempotency-Key", key);
+        let answer = request.json(task).send().await?;
+        let status = answer.status();
+        let body: Value = answer.json().await?;
+        ensure!(status == 202, "push: {status} {body}");
+        Ok(body["id"].as_str().context("an id")?.to_owned())
     }
 
     /// Pushes `count` tasks in batches of up to 500.
-    pub async fn push_batch(&self, count: usize, task: impl Fn(usize) -> Value) -> Result<Vec<String>> {
+    pub(crate) async fn push_batch(&self, count: usize, task: impl Fn(usize) -> Value) -> Result<Vec<String>> {
         let tasks: Vec<Value> = (0..count).map(task).collect();
         let mut ids = Vec::with_capacity(count);
         for chunk in tasks.chunks(500) {
@@ -162,14 +170,14 @@ impl Client {
     }
 
     /// The task as it is.
-    pub async fn task(&self, id: &str) -> Result<Value> {
+    pub(crate) async fn task(&self, id: &str) -> Result<Value> {
         let (status, body) = self.get(&format!("/v1/tasks/{id}")).await?;
         ensure!(status == 200, "get: {status} {body}");
         Ok(body)
     }
 
     /// The task once it has finished.
-    pub async fn finished(&self, id: &str) -> Result<Value> {
+    pub(crate) async fn finished(&self, id: &str) -> Result<Value> {
         eventually(PATIENCE, async || {
             let (status, body) = self.get(&format!("/v1/tasks/{id}?wait=5s")).await?;
             ensure!(status == 200 && body["finished_at"].is_string(), "{status} {body}");
@@ -179,7 +187,7 @@ impl Client {
     }
 
     /// Waits until the task is in `state`.
-    pub async fn in_state(&self, id: &str, state: &str) -> Result<Value> {
+    pub(crate) async fn in_state(&self, id: &str, state: &str) -> Result<Value> {
         eventually(PATIENCE, async || {
             let task = self.task(id).await?;
             ensure!(task["state"] == state, "{task}");
@@ -190,7 +198,7 @@ impl Client {
 }
 
 /// The lines of a file that handlers append to: what was executed, outside both stores.
-pub fn ledger(path: &Path) -> Vec<String> {
+pub(crate) fn ledger(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }

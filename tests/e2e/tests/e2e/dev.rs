@@ -61,7 +61,7 @@ async fn dev_with_postgres_keeps_its_tasks_over_a_kill() -> Result<()> {
     let store = postgres.create_database()?;
     let dir = tempfile::tempdir()?;
     let runs = dir.path().join("runs");
-    write_handler(dir.path(), "mark", &format!("cat >> {0}; echo >> {0}", runs.display()))?;
+    write_handler(dir.path(), "mark", &format!("echo $(cat) >> {}", runs.display()))?;
     write_handler(dir.path(), "hang", "sleep 600")?;
     let handlers = dir.path().to_str().unwrap_or_default();
     let args = ["dev", "--listen", "127.0.0.1:0", "--handlers-path", handlers, "--num-workers", "1", "--store", &store];

@@ -1,7 +1,7 @@
 //! The main job: push anywhere, run somewhere, read the result from Postgres; one of each killed on the way.
 
 use anyhow::{Context, Result, ensure};
-use goflow_proto::client::GoFlowClient;
+use goflow_proto::client;
 use goflow_proto::v1::{Content, PushTaskRequest, WaitResultRequest};
 use serde_json::json;
 
@@ -77,8 +77,8 @@ async fn a_task_is_pushed_through_one_gateway_and_awaited_on_another() -> Result
     ensure!(task["state"] == "succeeded" && task["result"] == 20, "{task}");
     ensure!(task["attempt"] == 1 && task["attempts"] == json!([]), "{task}");
 
-    let mut here = GoFlowClient::connect(first.url().to_owned()).await?;
-    let mut there = GoFlowClient::connect(second.url().to_owned()).await?;
+    let mut here = client::connect(first.url()).await?;
+    let mut there = client::connect(second.url()).await?;
     let push = PushTaskRequest {
         r#type: "doubler".into(),
         payload: Some(Content { data: br#"{"N": 21}"#.to_vec().into(), content_type: "application/json".into() }),

@@ -28,7 +28,7 @@ impl Load {
                 let mut n = 0;
                 while !stop.load(Ordering::SeqCst) {
                     n += 1;
-                    client.push_surely(&format!("{pusher}-{n}"), json!({"type": "echo", "payload": n})).await?;
+                    client.push_surely(&format!("{pusher}-{n}"), &json!({"type": "echo", "payload": n})).await?;
                     accepted.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(())
