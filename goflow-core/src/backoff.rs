@@ -28,7 +28,10 @@ pub enum Backoff {
 impl Default for Backoff {
     /// Exponential from 1 s to 10 min.
     fn default() -> Self {
-        Self::Exponential { first: Duration::from_secs(1), most: Duration::from_secs(600) }
+        Self::Exponential {
+            first: Duration::from_secs(1),
+            most: Duration::from_secs(600),
+        }
     }
 }
 
@@ -38,10 +41,18 @@ impl Backoff {
         let failures = attempt.max(1) - 1;
         let exact = match self {
             Self::Fixed(wait) => *wait,
-            Self::Exponential { first, most } => first.saturating_mul(1_u32 << failures.min(31)).min(*most),
-            Self::List(waits) => waits.get(failures as usize).or(waits.last()).copied().unwrap_or_default(),
+            Self::Exponential { first, most } => {
+                first.saturating_mul(1_u32 << failures.min(31)).min(*most)
+            }
+            Self::List(waits) => waits
+                .get(failures as usize)
+                .or(waits.last())
+                .copied()
+                .unwrap_or_default(),
         };
-        exact.min(MAX_BACKOFF).mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+        exact
+            .min(MAX_BACKOFF)
+            .mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
     }
 }
 
@@ -53,7 +64,9 @@ mod tests {
 
     #[test]
     fn exponential_doubles_up_to_its_most() {
-        let waits: Vec<_> = (1..=12).map(|n| Backoff::default().wait(n, 0.5).as_secs()).collect();
+        let waits: Vec<_> = (1..=12)
+            .map(|n| Backoff::default().wait(n, 0.5).as_secs())
+            .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
     }
 

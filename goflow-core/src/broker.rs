@@ -82,7 +82,12 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Error::NoChannel`] before anyone prepared it, [`Error::Unavailable`].
-    async fn dequeue(&self, channel: &str, max: usize, wait: Duration) -> Result<Vec<Delivery<T>>, Error>;
+    async fn dequeue(
+        &self,
+        channel: &str,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery<T>>, Error>;
 
     /// How many messages wait in `channel` and how many are out on a lease.
     ///

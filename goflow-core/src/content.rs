@@ -22,7 +22,10 @@ pub struct Content {
 impl Content {
     /// Bytes of any content type.
     pub fn new(bytes: impl Into<Bytes>, content_type: impl Into<String>) -> Self {
-        Self { bytes: bytes.into(), content_type: content_type.into() }
+        Self {
+            bytes: bytes.into(),
+            content_type: content_type.into(),
+        }
     }
 
     /// `application/octet-stream`.
@@ -44,7 +47,8 @@ impl Content {
         if bytes.is_empty() {
             return Self::new(Bytes::from_static(b"null"), JSON);
         }
-        let content_type = if serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_ok() {
+        let content_type = if serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_ok()
+        {
             JSON
         } else if std::str::from_utf8(&bytes).is_ok() {
             TEXT
@@ -73,7 +77,12 @@ impl Content {
 impl std::fmt::Debug for Content {
     /// Leaves the bytes out: payloads do not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Content({} bytes, {})", self.bytes.len(), self.content_type)
+        write!(
+            f,
+            "Content({} bytes, {})",
+            self.bytes.len(),
+            self.content_type
+        )
     }
 }
 

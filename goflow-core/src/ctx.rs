@@ -22,7 +22,11 @@ pub struct Ctx {
 impl Ctx {
     pub(crate) fn new(message: Arc<TaskMessage>, cancelled: CancellationToken) -> Self {
         let deadline = message.spec.timeout.map(|timeout| Instant::now() + timeout);
-        Self { message, cancelled, deadline }
+        Self {
+            message,
+            cancelled,
+            deadline,
+        }
     }
 
     /// A context outside a pool, to call a handler in a test.
@@ -67,7 +71,8 @@ impl Ctx {
 
     /// How long this attempt may still take, if it has a timeout.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Whether the attempt should end: its task was cancelled, its time is up, or its worker has to go.

@@ -18,7 +18,9 @@ pub enum Error {
     #[error("not started")]
     NotStarted,
     /// A handler was registered where none run.
-    #[error("in distributed mode handlers belong to workers: register this one with Worker::builder()")]
+    #[error(
+        "in distributed mode handlers belong to workers: register this one with Worker::builder()"
+    )]
     HandlersBelongToWorkers,
     /// A handler of this type is registered already.
     #[error("a handler for {0} is registered already")]
@@ -58,7 +60,9 @@ pub enum Error {
     #[error("no record of task {0} yet")]
     NotRecordedYet(TaskId),
     /// It takes a record to do this, and in record mode `outcome` there is none yet.
-    #[error("task {0} has no record yet: only tasks pushed in record mode full can be cancelled before they ran")]
+    #[error(
+        "task {0} has no record yet: only tasks pushed in record mode full can be cancelled before they ran"
+    )]
     NeedsFullRecord(TaskId),
     /// The queue was closed with tasks that had not finished, and their records were in memory only.
     #[error("closed with {0} unfinished tasks")]
@@ -126,7 +130,11 @@ impl From<store::Error> for Error {
 impl From<broker::Error> for Error {
     fn from(error: broker::Error) -> Self {
         match error {
-            broker::Error::TooLarge { bytes, limit } => Self::TooLarge { what: "message", bytes, limit },
+            broker::Error::TooLarge { bytes, limit } => Self::TooLarge {
+                what: "message",
+                bytes,
+                limit,
+            },
             other => Self::Broker(other),
         }
     }

@@ -56,12 +56,18 @@ pub struct HandlerError {
 impl HandlerError {
     /// A failure after which the task is tried again, as long as it has attempts.
     pub fn retry(message: impl fmt::Display) -> Self {
-        Self { message: format!("{message:#}"), permanent: false }
+        Self {
+            message: format!("{message:#}"),
+            permanent: false,
+        }
     }
 
     /// A failure that no further attempt can mend.
     pub fn permanent(message: impl fmt::Display) -> Self {
-        Self { message: format!("{message:#}"), permanent: true }
+        Self {
+            message: format!("{message:#}"),
+            permanent: true,
+        }
     }
 }
 
@@ -107,14 +113,16 @@ impl IntoResult for Raw {
 
 impl<T: DeserializeOwned> FromPayload for T {
     fn from_payload(payload: Content) -> Result<Self, HandlerError> {
-        serde_json::from_slice(&payload.bytes)
-            .map_err(|error| HandlerError::permanent(format!("payload does not fit the handler: {error}")))
+        serde_json::from_slice(&payload.bytes).map_err(|error| {
+            HandlerError::permanent(format!("payload does not fit the handler: {error}"))
+        })
     }
 }
 
 impl<T: Serialize> IntoResult for T {
     fn into_result(self) -> Result<Content, HandlerError> {
-        Content::json(&self).map_err(|error| HandlerError::permanent(format!("result has no JSON form: {error}")))
+        Content::json(&self)
+            .map_err(|error| HandlerError::permanent(format!("result has no JSON form: {error}")))
     }
 }
 
@@ -139,7 +147,10 @@ where
     E: Into<HandlerError> + Send,
 {
     async fn call(&self, _: Ctx, payload: Content) -> Result<Content, HandlerError> {
-        (self.function)(P::from_payload(payload)?).await.map_err(Into::into)?.into_result()
+        (self.function)(P::from_payload(payload)?)
+            .await
+            .map_err(Into::into)?
+            .into_result()
     }
 }
 
@@ -153,7 +164,10 @@ where
     E: Into<HandlerError> + Send,
 {
     async fn call(&self, ctx: Ctx, payload: Content) -> Result<Content, HandlerError> {
-        (self.function)(ctx, P::from_payload(payload)?).await.map_err(Into::into)?.into_result()
+        (self.function)(ctx, P::from_payload(payload)?)
+            .await
+            .map_err(Into::into)?
+            .into_result()
     }
 }
 
@@ -166,7 +180,10 @@ where
     E: Into<HandlerError> + Send + 'static,
 {
     fn into_handler(self) -> Arc<dyn Handler> {
-        Arc::new(Function { function: self, arguments: PhantomData })
+        Arc::new(Function {
+            function: self,
+            arguments: PhantomData,
+        })
     }
 }
 
@@ -179,7 +196,10 @@ where
     E: Into<HandlerError> + Send + 'static,
 {
     fn into_handler(self) -> Arc<dyn Handler> {
-        Arc::new(Function { function: self, arguments: PhantomData })
+        Arc::new(Function {
+            function: self,
+            arguments: PhantomData,
+        })
     }
 }
 
@@ -202,7 +222,11 @@ impl Handlers {
     ///
     /// # Errors
     /// [`Error::Name`] for an invalid type, [`Error::HandlerExists`] for a second handler of one type.
-    pub fn register<A>(&mut self, task_type: impl AsRef<str>, handler: impl IntoHandler<A>) -> Result<(), Error> {
+    pub fn register<A>(
+        &mut self,
+        task_type: impl AsRef<str>,
+        handler: impl IntoHandler<A>,
+    ) -> Result<(), Error> {
         let task_type = TaskType::new(task_type)?;
         if self.0.contains_key(&task_type) {
             return Err(Error::HandlerExists(task_type.to_string()));

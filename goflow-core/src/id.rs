@@ -93,7 +93,11 @@ impl Route {
 
     /// The route of a store: lasting if its records outlive the process.
     pub fn of_store(store: StoreId, lasting: bool) -> Self {
-        let kind = if lasting { Self::LASTING } else { Self::PASSING };
+        let kind = if lasting {
+            Self::LASTING
+        } else {
+            Self::PASSING
+        };
         Self(format!("{kind}{}", store.0.simple()))
     }
 
@@ -116,11 +120,17 @@ pub struct InvalidRoute(String);
 impl TryFrom<String> for Route {
     type Error = InvalidRoute;
     fn try_from(text: String) -> Result<Self, InvalidRoute> {
-        let name = text.strip_prefix(Self::LASTING).or_else(|| text.strip_prefix(Self::PASSING));
+        let name = text
+            .strip_prefix(Self::LASTING)
+            .or_else(|| text.strip_prefix(Self::PASSING));
         let legal = |name: &str| {
             !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric())
         };
-        if name.is_some_and(legal) { Ok(Self(text)) } else { Err(InvalidRoute(text.chars().take(80).collect())) }
+        if name.is_some_and(legal) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidRoute(text.chars().take(80).collect()))
+        }
     }
 }
 
@@ -159,11 +169,17 @@ mod tests {
         let store = StoreId(Uuid::now_v7());
         for lasting in [true, false] {
             let route = Route::of_store(store, lasting);
-            assert_eq!(Route::try_from(route.as_str().to_owned()), Ok(route.clone()));
+            assert_eq!(
+                Route::try_from(route.as_str().to_owned()),
+                Ok(route.clone())
+            );
             assert_eq!(route.is_lasting(), lasting);
         }
         for bad in ["", "lasting-", "lasting-a.b", "other-a", "passing->"] {
-            assert!(Route::try_from(bad.to_owned()).is_err(), "{bad:?} was accepted");
+            assert!(
+                Route::try_from(bad.to_owned()).is_err(),
+                "{bad:?} was accepted"
+            );
         }
     }
 }

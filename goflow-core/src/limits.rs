@@ -38,14 +38,31 @@ pub const MAX_DELAY: std::time::Duration = std::time::Duration::from_secs(366 * 
 /// [`Error::TooLarge`] or [`Error::Invalid`], naming what is wrong.
 pub fn check(spec: &TaskSpec) -> Result<(), Error> {
     at_most("payload", spec.payload.len(), MAX_CONTENT_BYTES)?;
-    at_most("content type", spec.payload.content_type.len(), MAX_CONTENT_TYPE_BYTES)?;
-    let bytes = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-    at_most("headers and tags", bytes(&spec.headers) + bytes(&spec.tags), MAX_ANNOTATION_BYTES)?;
+    at_most(
+        "content type",
+        spec.payload.content_type.len(),
+        MAX_CONTENT_TYPE_BYTES,
+    )?;
+    let bytes =
+        |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    at_most(
+        "headers and tags",
+        bytes(&spec.headers) + bytes(&spec.tags),
+        MAX_ANNOTATION_BYTES,
+    )?;
     if spec.max_attempts == 0 || spec.max_attempts > MAX_ATTEMPTS {
-        return Err(Error::invalid(format!("max_attempts is {}, use 1 to {MAX_ATTEMPTS}", spec.max_attempts)));
+        return Err(Error::invalid(format!(
+            "max_attempts is {}, use 1 to {MAX_ATTEMPTS}",
+            spec.max_attempts
+        )));
     }
-    if spec.timeout.is_some_and(|timeout| timeout.is_zero() || timeout > MAX_DELAY) {
-        return Err(Error::invalid("timeout must be longer than zero and a year at most"));
+    if spec
+        .timeout
+        .is_some_and(|timeout| timeout.is_zero() || timeout > MAX_DELAY)
+    {
+        return Err(Error::invalid(
+            "timeout must be longer than zero and a year at most",
+        ));
     }
     let too_late = match spec.start {
         crate::task::Start::Now => false,
@@ -53,19 +70,32 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
         crate::task::Start::At(time) => time - spec.id.created_at() > MAX_DELAY,
     };
     if too_late {
-        return Err(Error::invalid("delay and run_at reach a year ahead at most"));
+        return Err(Error::invalid(
+            "delay and run_at reach a year ahead at most",
+        ));
     }
-    let texts = spec.headers.iter().chain(&spec.tags).flat_map(|(k, v)| [k, v]).chain([&spec.payload.content_type]);
+    let texts = spec
+        .headers
+        .iter()
+        .chain(&spec.tags)
+        .flat_map(|(k, v)| [k, v])
+        .chain([&spec.payload.content_type]);
     for text in texts {
         if text.contains('\0') {
-            return Err(Error::invalid("headers, tags and content types must not contain NUL"));
+            return Err(Error::invalid(
+                "headers, tags and content types must not contain NUL",
+            ));
         }
     }
     Ok(())
 }
 
 fn at_most(what: &'static str, bytes: usize, limit: usize) -> Result<(), Error> {
-    if bytes > limit { Err(Error::TooLarge { what, bytes, limit }) } else { Ok(()) }
+    if bytes > limit {
+        Err(Error::TooLarge { what, bytes, limit })
+    } else {
+        Ok(())
+    }
 }
 
 /// The end of an error text, at most [`MAX_ERROR_BYTES`] long, without NUL (which Postgres refuses).

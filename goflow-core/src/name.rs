@@ -132,7 +132,17 @@ mod tests {
         for good in ["a", "A-b_9", &"x".repeat(64)] {
             assert_eq!(QueueName::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a.b", "a*", ">", "a b", "ä", "a\0", "a'--", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "a.b",
+            "a*",
+            ">",
+            "a b",
+            "ä",
+            "a\0",
+            "a'--",
+            &"x".repeat(65),
+        ] {
             assert!(TaskType::new(bad).is_err(), "{bad:?} was accepted");
         }
     }

@@ -22,7 +22,11 @@ pub struct Outcome {
     /// Who says so.
     pub worker: WorkerId,
     /// When the handler was called, by the worker's clock.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub started_at: Option<OffsetDateTime>,
     /// When it ended, by the worker's clock.
     #[serde(with = "time::serde::rfc3339")]

@@ -79,7 +79,12 @@ pub struct TaskResult {
 
 impl From<TaskRecord> for TaskResult {
     fn from(record: TaskRecord) -> Self {
-        Self { id: record.spec.id, state: record.state, result: record.result, error: record.error }
+        Self {
+            id: record.spec.id,
+            state: record.state,
+            result: record.result,
+            error: record.error,
+        }
     }
 }
 
@@ -89,7 +94,11 @@ impl TaskResult {
     /// # Errors
     /// [`crate::Error::NoResult`] when there is none (yet), [`crate::Error::Payload`] when it is no such value.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::Error> {
-        let missing = || crate::Error::NoResult { id: self.id, state: self.state, error: self.error.clone() };
+        let missing = || crate::Error::NoResult {
+            id: self.id,
+            state: self.state,
+            error: self.error.clone(),
+        };
         let content = self.result.as_ref().ok_or_else(missing)?;
         serde_json::from_slice(&content.bytes).map_err(crate::Error::payload)
     }
@@ -119,7 +128,10 @@ impl Filter {
         let created = spec.id.created_at();
         self.namespace == spec.namespace
             && (self.states.is_empty() || self.states.contains(&record.state))
-            && self.task_type.as_ref().is_none_or(|task_type| *task_type == spec.task_type)
+            && self
+                .task_type
+                .as_ref()
+                .is_none_or(|task_type| *task_type == spec.task_type)
             && self.queue.as_ref().is_none_or(|queue| *queue == spec.queue)
             && self.since.is_none_or(|since| created >= since)
             && self.until.is_none_or(|until| created < until)
@@ -141,7 +153,10 @@ pub const MAX_PAGE: usize = 500;
 impl Default for PageRequest {
     /// The newest 50.
     fn default() -> Self {
-        Self { before: None, limit: 50 }
+        Self {
+            before: None,
+            limit: 50,
+        }
     }
 }
 

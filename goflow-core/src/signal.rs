@@ -63,7 +63,11 @@ pub struct HeldTask {
     /// The attempt.
     pub attempt: u32,
     /// When its handler was called; none while it waits for a slot.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub started_at: Option<OffsetDateTime>,
 }
 

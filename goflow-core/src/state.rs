@@ -57,7 +57,10 @@ impl State {
 
     /// Whether the task is finished.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Crashed | Self::Expired)
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Crashed | Self::Expired
+        )
     }
 
     /// The state in lower case, as every surface shows it.
@@ -84,7 +87,9 @@ impl fmt::Display for State {
 
 /// A text that names no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no state: use scheduled, queued, running, retrying, succeeded, failed, cancelled, crashed or expired")]
+#[error(
+    "{0:?} is no state: use scheduled, queued, running, retrying, succeeded, failed, cancelled, crashed or expired"
+)]
 pub struct UnknownState(String);
 
 impl FromStr for State {
@@ -162,7 +167,9 @@ impl Live {
         let current = outcome.dispatch == self.dispatch && !self.waiting;
         match &outcome.verdict {
             Verdict::Succeeded(_) => Next::Finish(State::Succeeded),
-            Verdict::Failed { permanent, .. } if *permanent || self.attempt >= self.max_attempts => {
+            Verdict::Failed { permanent, .. }
+                if *permanent || self.attempt >= self.max_attempts =>
+            {
                 Next::Finish(State::Failed)
             }
             _ if !current => Next::Stale,
@@ -173,18 +180,33 @@ impl Live {
                 unserved: 0,
             },
             Verdict::Started if self.starts >= CRASH_LIMIT => Next::Finish(State::Crashed),
-            Verdict::Started => Next::Started { starts: self.starts + 1 },
+            Verdict::Started => Next::Started {
+                starts: self.starts + 1,
+            },
             Verdict::Released => self.wait_queued(Duration::ZERO, 0),
             Verdict::Unserved => {
-                let doubled = Duration::from_secs(1_u64 << self.unserved.min(6)).min(MAX_UNSERVED_WAIT);
-                let wait = if served { Duration::from_millis(200) } else { doubled };
-                self.wait_queued(wait.mul_f64(0.8 + 0.4 * jitter), self.unserved.saturating_add(1))
+                let doubled =
+                    Duration::from_secs(1_u64 << self.unserved.min(6)).min(MAX_UNSERVED_WAIT);
+                let wait = if served {
+                    Duration::from_millis(200)
+                } else {
+                    doubled
+                };
+                self.wait_queued(
+                    wait.mul_f64(0.8 + 0.4 * jitter),
+                    self.unserved.saturating_add(1),
+                )
             }
         }
     }
 
     fn wait_queued(&self, wait: Duration, unserved: u32) -> Next {
-        Next::Wait { state: State::Queued, attempt: self.attempt, wait, unserved }
+        Next::Wait {
+            state: State::Queued,
+            attempt: self.attempt,
+            wait,
+            unserved,
+        }
     }
 
     /// Deliveries that started and ended without an outcome, as far as is known.
@@ -234,7 +256,10 @@ mod tests {
     }
 
     fn failure(permanent: bool) -> Verdict {
-        Verdict::Failed { error: "no".into(), permanent }
+        Verdict::Failed {
+            error: "no".into(),
+            permanent,
+        }
     }
 
     fn next(live: &Live, attempt: u32, dispatch: u32, verdict: Verdict) -> Next {
@@ -243,36 +268,75 @@ mod tests {
 
     #[test]
     fn a_terminal_outcome_needs_its_attempt_only() {
-        let row = Live { dispatch: 7, waiting: true, ..live() };
+        let row = Live {
+            dispatch: 7,
+            waiting: true,
+            ..live()
+        };
         assert_eq!(next(&row, 1, 2, success()), Next::Finish(State::Succeeded));
         assert_eq!(next(&row, 1, 2, failure(true)), Next::Finish(State::Failed));
         assert_eq!(next(&row, 2, 7, success()), Next::Stale);
-        assert_eq!(next(&Live { attempt: 2, ..row }, 1, 7, success()), Next::Stale);
+        assert_eq!(
+            next(&Live { attempt: 2, ..row }, 1, 7, success()),
+            Next::Stale
+        );
     }
 
     #[test]
     fn any_other_outcome_needs_its_dispatch_too() {
-        let row = Live { dispatch: 2, ..live() };
-        for verdict in [failure(false), Verdict::Started, Verdict::Released, Verdict::Unserved] {
+        let row = Live {
+            dispatch: 2,
+            ..live()
+        };
+        for verdict in [
+            failure(false),
+            Verdict::Started,
+            Verdict::Released,
+            Verdict::Unserved,
+        ] {
             assert_eq!(next(&row, 1, 1, verdict.clone()), Next::Stale);
             assert_ne!(next(&row, 1, 2, verdict.clone()), Next::Stale);
-            let waiting = Live { waiting: true, ..row.clone() };
+            let waiting = Live {
+                waiting: true,
+                ..row.clone()
+            };
             assert_eq!(next(&waiting, 1, 2, verdict), Next::Stale, "a repeated one");
         }
     }
 
     #[test]
     fn a_failure_uses_an_attempt_and_a_release_does_not() {
-        let Next::Wait { state, attempt, wait, .. } = next(&live(), 1, 1, failure(false)) else {
+        let Next::Wait {
+            state,
+            attempt,
+            wait,
+            ..
+        } = next(&live(), 1, 1, failure(false))
+        else {
             panic!("a first failure is tried again")
         };
-        assert_eq!((state, attempt, wait), (State::Retrying, 2, Duration::from_secs(4)));
-        let Next::Wait { state, attempt, wait, .. } = next(&live(), 1, 1, Verdict::Released) else {
+        assert_eq!(
+            (state, attempt, wait),
+            (State::Retrying, 2, Duration::from_secs(4))
+        );
+        let Next::Wait {
+            state,
+            attempt,
+            wait,
+            ..
+        } = next(&live(), 1, 1, Verdict::Released)
+        else {
             panic!("a released task waits for its next dispatch")
         };
         assert_eq!((state, attempt, wait), (State::Queued, 1, Duration::ZERO));
-        let last = Live { attempt: 3, ..live() };
-        assert_eq!(next(&last, 3, 1, failure(false)), Next::Finish(State::Failed));
+        let last = Live {
+            attempt: 3,
+            ..live()
+        };
+        assert_eq!(
+            next(&last, 3, 1, failure(false)),
+            Next::Finish(State::Failed)
+        );
     }
 
     #[test]
@@ -282,7 +346,10 @@ mod tests {
             assert_eq!(next(&row, 1, 1, Verdict::Started), Next::Started { starts });
             row.starts = starts;
         }
-        assert_eq!(next(&row, 1, 1, Verdict::Started), Next::Finish(State::Crashed));
+        assert_eq!(
+            next(&row, 1, 1, Verdict::Started),
+            Next::Finish(State::Crashed)
+        );
     }
 
     #[test]
@@ -294,7 +361,10 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!([0, 1, 2, 5, 6, 99].map(|n| wait(n, false)), [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 99].map(|n| wait(n, false)),
+            [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]
+        );
         assert_eq!([0, 50].map(|n| wait(n, true)), [200, 200]);
     }
 
@@ -302,7 +372,10 @@ mod tests {
     fn states_read_as_they_are_written() {
         for state in State::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
-            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+            assert_eq!(
+                serde_json::to_string(&state).unwrap(),
+                format!("\"{state}\"")
+            );
         }
         assert!("Succeeded".parse::<State>().is_err());
     }

@@ -59,8 +59,14 @@ impl Task {
     ///
     /// # Errors
     /// An invalid type, or a payload that has no JSON form.
-    pub fn json<T: Serialize + ?Sized>(task_type: impl AsRef<str>, payload: &T) -> Result<Self, crate::Error> {
-        Ok(Self::new(task_type, Content::json(payload).map_err(crate::Error::payload)?)?)
+    pub fn json<T: Serialize + ?Sized>(
+        task_type: impl AsRef<str>,
+        payload: &T,
+    ) -> Result<Self, crate::Error> {
+        Ok(Self::new(
+            task_type,
+            Content::json(payload).map_err(crate::Error::payload)?,
+        )?)
     }
 
     /// The queue it waits in. Default: `default`.
@@ -74,7 +80,11 @@ impl Task {
 
     /// Starts no sooner than this long after it is accepted, by the store's clock. Default: at once.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.spec.start = if delay.is_zero() { Start::Now } else { Start::After(delay) };
+        self.spec.start = if delay.is_zero() {
+            Start::Now
+        } else {
+            Start::After(delay)
+        };
         self
     }
 

@@ -127,8 +127,17 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::HandlerExists`].
-    pub fn register_handler<A>(&self, task_type: impl AsRef<str>, handler: impl IntoHandler<A>) -> Result<(), Error> {
-        let mut handlers = self.inner.pool.handlers.write().unwrap_or_else(PoisonError::into_inner);
+    pub fn register_handler<A>(
+        &self,
+        task_type: impl AsRef<str>,
+        handler: impl IntoHandler<A>,
+    ) -> Result<(), Error> {
+        let mut handlers = self
+            .inner
+            .pool
+            .handlers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         handlers.register(task_type, handler)?;
         drop(handlers);
         self.inner.beat.now.notify_one();
@@ -153,7 +162,11 @@ impl Worker {
         let (reporter, reports) = report::channel(inner.outcomes);
         let abandon = CancellationToken::new();
         let mut report = JoinSet::new();
-        report.spawn(report::run(reports, pool.connection.clone(), abandon.clone()));
+        report.spawn(report::run(
+            reports,
+            pool.connection.clone(),
+            abandon.clone(),
+        ));
 
         let mut work = JoinSet::new();
         let (ready, start) = tokio::sync::watch::channel(false);
@@ -186,7 +199,13 @@ impl Worker {
             }
         });
         info!(worker = %pool.worker, slots = pool.slots, "worker started");
-        *stage = Stage::Running(Box::new(Running { work, report, around, abandon, renewer }));
+        *stage = Stage::Running(Box::new(Running {
+            work,
+            report,
+            around,
+            abandon,
+            renewer,
+        }));
         Ok(())
     }
 
@@ -212,19 +231,30 @@ impl Worker {
         pool.draining.cancel();
         inner.beat.now.notify_one();
         pool.give_back_rest().await;
-        if tokio::time::timeout(inner.grace, finish(&mut running.work)).await.is_err() {
+        if tokio::time::timeout(inner.grace, finish(&mut running.work))
+            .await
+            .is_err()
+        {
             info!(worker = %pool.worker, held = pool.held.len(), "the grace is over: giving back what still runs");
             pool.leaving.cancel();
             finish(&mut running.work).await;
         }
         // A fetch that was under way at the drain may have brought more.
         pool.give_back_rest().await;
-        if tokio::time::timeout(FLUSH_PATIENCE, finish(&mut running.report)).await.is_err() {
+        if tokio::time::timeout(FLUSH_PATIENCE, finish(&mut running.report))
+            .await
+            .is_err()
+        {
             running.abandon.cancel();
             finish(&mut running.report).await;
         }
         running.around.shutdown().await;
-        if let Err(error) = pool.connection.control.signal(Signal::Goodbye(pool.worker)).await {
+        if let Err(error) = pool
+            .connection
+            .control
+            .signal(Signal::Goodbye(pool.worker))
+            .await
+        {
             warn!(%error, "cannot say goodbye");
         }
         let renewer = running.renewer;
@@ -308,7 +338,9 @@ impl WorkerBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let connection = self.connection.ok_or_else(|| Error::invalid("a worker needs a broker"))?;
+        let connection = self
+            .connection
+            .ok_or_else(|| Error::invalid("a worker needs a broker"))?;
         if self.workers == 0 {
             return Err(Error::invalid("num_workers must be at least 1"));
         }
@@ -319,7 +351,13 @@ impl WorkerBuilder {
             return Err(Error::invalid("a lease must be at least 1s"));
         }
         let worker = WorkerId(Uuid::new_v4());
-        let pool = Arc::new(Pool::new(worker, connection, self.handlers, &self.queues, self.workers));
+        let pool = Arc::new(Pool::new(
+            worker,
+            connection,
+            self.handlers,
+            &self.queues,
+            self.workers,
+        ));
         let inner = Inner {
             pool,
             beat: Arc::new(Beat::new(self.lease)),
@@ -327,6 +365,8 @@ impl WorkerBuilder {
             outcomes: self.outcomes,
             stage: Mutex::new(Stage::Built),
         };
-        Ok(Worker { inner: Arc::new(inner) })
+        Ok(Worker {
+            inner: Arc::new(inner),
+        })
     }
 }

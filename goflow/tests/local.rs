@@ -22,7 +22,9 @@ struct Output {
 }
 
 async fn doubler(input: Input) -> Result<Output, HandlerError> {
-    Ok(Output { doubled: input.n * 2 })
+    Ok(Output {
+        doubled: input.n * 2,
+    })
 }
 
 async fn started() -> GoFlow {
@@ -34,7 +36,10 @@ async fn started() -> GoFlow {
 #[tokio::test]
 async fn a_task_is_run_and_its_result_kept() {
     let flow = started().await;
-    let id = flow.push(Task::json("doubler", &json!({"N": 10})).unwrap()).await.unwrap();
+    let id = flow
+        .push(Task::json("doubler", &json!({"N": 10})).unwrap())
+        .await
+        .unwrap();
     let result = flow.wait(id, PATIENCE).await.unwrap();
     assert_eq!(result.json::<Output>().unwrap(), Output { doubled: 20 });
     assert_eq!(flow.get_result(id).await.unwrap().unwrap(), result);
@@ -63,10 +68,16 @@ async fn starting_and_closing_follow_the_rules() {
 #[tokio::test]
 async fn raw_bytes_pass_untouched() {
     let flow = started().await;
-    flow.register_handler("repeater", async |Raw(payload): Raw| Ok::<_, HandlerError>(Raw(payload))).unwrap();
+    flow.register_handler("repeater", async |Raw(payload): Raw| {
+        Ok::<_, HandlerError>(Raw(payload))
+    })
+    .unwrap();
     for bytes in [&b""[..], &b"\xff\x00\xfe"[..], &[7; 900 * 1024][..]] {
         let content = Content::new(bytes.to_vec(), "application/x-odd");
-        let id = flow.push(Task::new("repeater", content.clone()).unwrap()).await.unwrap();
+        let id = flow
+            .push(Task::new("repeater", content.clone()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(flow.wait(id, PATIENCE).await.unwrap().result, Some(content));
     }
     flow.close().await.unwrap();
@@ -76,12 +87,24 @@ async fn raw_bytes_pass_untouched() {
 async fn too_large_is_refused() {
     let flow = started().await;
     let task = Task::new("doubler", Content::binary(vec![0; 900 * 1024 + 1])).unwrap();
-    assert!(matches!(flow.push(task).await, Err(Error::TooLarge { what: "payload", .. })));
-    flow.register_handler("large", async |(): ()| Ok::<_, HandlerError>(Raw(Content::binary(vec![0; 1 << 20])))).unwrap();
+    assert!(matches!(
+        flow.push(task).await,
+        Err(Error::TooLarge {
+            what: "payload",
+            ..
+        })
+    ));
+    flow.register_handler("large", async |(): ()| {
+        Ok::<_, HandlerError>(Raw(Content::binary(vec![0; 1 << 20])))
+    })
+    .unwrap();
     let id = flow.push(Task::json("large", &()).unwrap()).await.unwrap();
     let result = flow.wait(id, PATIENCE).await.unwrap();
     assert_eq!(result.state, State::Failed);
-    assert_eq!(result.error.unwrap(), "result of 1048576 bytes, 921600 is the most");
+    assert_eq!(
+        result.error.unwrap(),
+        "result of 1048576 bytes, 921600 is the most"
+    );
     flow.close().await.unwrap();
 }
 
@@ -89,14 +112,31 @@ async fn too_large_is_refused() {
 async fn a_failing_handler_is_tried_again_and_every_error_kept() {
     let flow = started().await;
     flow.register_handler("flaky", async |ctx: Ctx, (): ()| {
-        if ctx.attempt() < 3 { Err(format!("failure {}", ctx.attempt())) } else { Ok("done") }
+        if ctx.attempt() < 3 {
+            Err(format!("failure {}", ctx.attempt()))
+        } else {
+            Ok("done")
+        }
     })
     .unwrap();
-    let task = Task::json("flaky", &()).unwrap().backoff(Backoff::Fixed(Duration::from_millis(20)));
+    let task = Task::json("flaky", &())
+        .unwrap()
+        .backoff(Backoff::Fixed(Duration::from_millis(20)));
     let id = flow.push(task).await.unwrap();
-    assert_eq!(flow.wait(id, PATIENCE).await.unwrap().json::<String>().unwrap(), "done");
+    assert_eq!(
+        flow.wait(id, PATIENCE)
+            .await
+            .unwrap()
+            .json::<String>()
+            .unwrap(),
+        "done"
+    );
     let record = flow.get(id).await.unwrap();
-    let errors: Vec<_> = record.attempts.iter().map(|a| (a.attempt, a.error.as_str())).collect();
+    let errors: Vec<_> = record
+        .attempts
+        .iter()
+        .map(|a| (a.attempt, a.error.as_str()))
+        .collect();
     assert_eq!(errors, [(1, "failure 1"), (2, "failure 2")]);
     assert_eq!(record.attempt, 3);
     flow.close().await.unwrap();
@@ -106,27 +146,56 @@ async fn a_failing_handler_is_tried_again_and_every_error_kept() {
 async fn attempts_run_out_and_permanent_failures_end_at_once() {
     let flow = started().await;
     flow.register_handler("errorer", async |Raw(payload): Raw| {
-        Err::<(), _>(format!("error for payload: {}", String::from_utf8_lossy(&payload.bytes)))
+        Err::<(), _>(format!(
+            "error for payload: {}",
+            String::from_utf8_lossy(&payload.bytes)
+        ))
     })
     .unwrap();
-    flow.register_handler("hopeless", async |(): ()| Err::<(), _>(HandlerError::permanent("no use"))).unwrap();
+    flow.register_handler("hopeless", async |(): ()| {
+        Err::<(), _>(HandlerError::permanent("no use"))
+    })
+    .unwrap();
     let fast = Backoff::Fixed(Duration::from_millis(5));
-    let id = flow.push(Task::json("errorer", &json!({"N": 1})).unwrap().backoff(fast)).await.unwrap();
+    let id = flow
+        .push(
+            Task::json("errorer", &json!({"N": 1}))
+                .unwrap()
+                .backoff(fast),
+        )
+        .await
+        .unwrap();
     let result = flow.wait(id, PATIENCE).await.unwrap();
-    assert_eq!((result.state, result.error.as_deref()), (State::Failed, Some(r#"error for payload: {"N":1}"#)));
+    assert_eq!(
+        (result.state, result.error.as_deref()),
+        (State::Failed, Some(r#"error for payload: {"N":1}"#))
+    );
     assert_eq!(flow.get(id).await.unwrap().attempts.len(), 3);
-    let id = flow.push(Task::json("hopeless", &()).unwrap()).await.unwrap();
+    let id = flow
+        .push(Task::json("hopeless", &()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(flow.wait(id, PATIENCE).await.unwrap().state, State::Failed);
     assert_eq!(flow.get(id).await.unwrap().attempt, 1);
-    let id = flow.push(Task::json("doubler", &"not an object").unwrap()).await.unwrap();
+    let id = flow
+        .push(Task::json("doubler", &"not an object").unwrap())
+        .await
+        .unwrap();
     let error = flow.wait(id, PATIENCE).await.unwrap().error.unwrap();
-    assert!(error.starts_with("payload does not fit the handler"), "{error}");
+    assert!(
+        error.starts_with("payload does not fit the handler"),
+        "{error}"
+    );
     flow.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_panic_is_a_failed_attempt_and_the_pool_goes_on() {
-    let flow = GoFlow::local().num_workers(1).handler("doubler", doubler).build().unwrap();
+    let flow = GoFlow::local()
+        .num_workers(1)
+        .handler("doubler", doubler)
+        .build()
+        .unwrap();
     flow.start().await.unwrap();
     flow.register_handler("panicker", async |(): ()| {
         if true {
@@ -135,11 +204,23 @@ async fn a_panic_is_a_failed_attempt_and_the_pool_goes_on() {
         Ok::<_, HandlerError>(())
     })
     .unwrap();
-    let id = flow.push(Task::json("panicker", &()).unwrap().max_attempts(1)).await.unwrap();
+    let id = flow
+        .push(Task::json("panicker", &()).unwrap().max_attempts(1))
+        .await
+        .unwrap();
     let result = flow.wait(id, PATIENCE).await.unwrap();
-    assert_eq!((result.state, result.error.as_deref()), (State::Failed, Some("panicked: out of cheese")));
-    let id = flow.push(Task::json("doubler", &json!({"N": 4})).unwrap()).await.unwrap();
-    assert_eq!(flow.wait(id, PATIENCE).await.unwrap().state, State::Succeeded);
+    assert_eq!(
+        (result.state, result.error.as_deref()),
+        (State::Failed, Some("panicked: out of cheese"))
+    );
+    let id = flow
+        .push(Task::json("doubler", &json!({"N": 4})).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        flow.wait(id, PATIENCE).await.unwrap().state,
+        State::Succeeded
+    );
     flow.close().await.unwrap();
 }
 
@@ -151,16 +232,25 @@ async fn a_timeout_ends_the_attempt() {
         Ok::<_, HandlerError>(())
     })
     .unwrap();
-    let task = Task::json("slow", &()).unwrap().timeout(Duration::from_millis(50)).max_attempts(1);
+    let task = Task::json("slow", &())
+        .unwrap()
+        .timeout(Duration::from_millis(50))
+        .max_attempts(1);
     let id = flow.push(task).await.unwrap();
-    assert_eq!(flow.wait(id, PATIENCE).await.unwrap().error.unwrap(), "timed out after 50ms");
+    assert_eq!(
+        flow.wait(id, PATIENCE).await.unwrap().error.unwrap(),
+        "timed out after 50ms"
+    );
     flow.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_unserved_type_waits_for_its_handler() {
     let flow = started().await;
-    let id = flow.push(Task::json("later", &json!(1)).unwrap()).await.unwrap();
+    let id = flow
+        .push(Task::json("later", &json!(1)).unwrap())
+        .await
+        .unwrap();
     let seen = async {
         while !flow.get(id).await.unwrap().unserved {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -168,9 +258,20 @@ async fn an_unserved_type_waits_for_its_handler() {
     };
     tokio::time::timeout(PATIENCE, seen).await.unwrap();
     assert_eq!(flow.get(id).await.unwrap().state, State::Queued);
-    assert!(matches!(flow.wait(id, Duration::from_millis(50)).await, Err(Error::WaitTimeout(_))));
-    flow.register_handler("later", async |n: i64| Ok::<_, HandlerError>(n + 1)).unwrap();
-    assert_eq!(flow.wait(id, PATIENCE).await.unwrap().json::<i64>().unwrap(), 2);
+    assert!(matches!(
+        flow.wait(id, Duration::from_millis(50)).await,
+        Err(Error::WaitTimeout(_))
+    ));
+    flow.register_handler("later", async |n: i64| Ok::<_, HandlerError>(n + 1))
+        .unwrap();
+    assert_eq!(
+        flow.wait(id, PATIENCE)
+            .await
+            .unwrap()
+            .json::<i64>()
+            .unwrap(),
+        2
+    );
     flow.close().await.unwrap();
 }
 
@@ -196,7 +297,10 @@ async fn a_full_queue_pushes_back() {
     }
     let before = Instant::now();
     let refused = flow.push(task()).await.unwrap_err();
-    assert!(matches!(refused, Error::QueueFull { limit: 3 }), "{refused}");
+    assert!(
+        matches!(refused, Error::QueueFull { limit: 3 }),
+        "{refused}"
+    );
     assert!(refused.is_retryable() && before.elapsed() >= Duration::from_millis(100));
     go.send_replace(true);
     for id in ids {
@@ -221,7 +325,9 @@ async fn close_drains() {
     })
     .unwrap();
     flow.start().await.unwrap();
-    let tasks = (0..100).map(|_| Task::json("count", &()).unwrap()).collect();
+    let tasks = (0..100)
+        .map(|_| Task::json("count", &()).unwrap())
+        .collect();
     assert_eq!(flow.push_many(tasks).await.unwrap().len(), 100);
     flow.close().await.unwrap();
     assert_eq!(ran.load(Ordering::SeqCst), 100);
@@ -229,7 +335,10 @@ async fn close_drains() {
 
 #[tokio::test]
 async fn closing_too_early_says_what_is_lost() {
-    let flow = GoFlow::local().grace(Duration::from_millis(200)).build().unwrap();
+    let flow = GoFlow::local()
+        .grace(Duration::from_millis(200))
+        .build()
+        .unwrap();
     flow.start().await.unwrap();
     flow.push(Task::json("nobody", &()).unwrap()).await.unwrap();
     assert!(matches!(flow.close().await, Err(Error::Unfinished(1))));
@@ -238,7 +347,9 @@ async fn closing_too_early_says_what_is_lost() {
 #[tokio::test]
 async fn delayed_tasks_wait_for_their_time() {
     let flow = started().await;
-    let task = Task::json("doubler", &json!({"N": 2})).unwrap().delay(Duration::from_millis(300));
+    let task = Task::json("doubler", &json!({"N": 2}))
+        .unwrap()
+        .delay(Duration::from_millis(300));
     let before = Instant::now();
     let id = flow.push(task).await.unwrap();
     assert_eq!(flow.get(id).await.unwrap().state, State::Scheduled);
@@ -272,9 +383,19 @@ async fn queued_and_running_tasks_can_be_cancelled() {
     };
     tokio::time::timeout(PATIENCE, seen).await.unwrap();
     assert_eq!(flow.cancel(running).await.unwrap().state, State::Cancelled);
-    assert!(matches!(flow.cancel(running).await, Err(Error::Forbidden { state: State::Cancelled, .. })));
+    assert!(matches!(
+        flow.cancel(running).await,
+        Err(Error::Forbidden {
+            state: State::Cancelled,
+            ..
+        })
+    ));
     flow.close().await.unwrap();
-    assert_eq!(told.load(Ordering::SeqCst), 1, "only the one that ran was told to stop");
+    assert_eq!(
+        told.load(Ordering::SeqCst),
+        1,
+        "only the one that ran was told to stop"
+    );
     // Nothing overwrites a cancel.
 }
 
@@ -285,17 +406,39 @@ async fn a_failed_task_can_be_reopened() {
     let state = broken.clone();
     flow.register_handler("mend", move |(): ()| {
         let state = state.clone();
-        async move { if state.load(Ordering::SeqCst) { Err("broken") } else { Ok("mended") } }
+        async move {
+            if state.load(Ordering::SeqCst) {
+                Err("broken")
+            } else {
+                Ok("mended")
+            }
+        }
     })
     .unwrap();
-    let id = flow.push(Task::json("mend", &()).unwrap().max_attempts(1)).await.unwrap();
+    let id = flow
+        .push(Task::json("mend", &()).unwrap().max_attempts(1))
+        .await
+        .unwrap();
     assert_eq!(flow.wait(id, PATIENCE).await.unwrap().state, State::Failed);
     broken.store(false, Ordering::SeqCst);
     flow.retry(id).await.unwrap();
-    assert_eq!(flow.wait(id, PATIENCE).await.unwrap().json::<String>().unwrap(), "mended");
+    assert_eq!(
+        flow.wait(id, PATIENCE)
+            .await
+            .unwrap()
+            .json::<String>()
+            .unwrap(),
+        "mended"
+    );
     let record = flow.get(id).await.unwrap();
     assert_eq!((record.attempt, record.attempts.len()), (2, 1));
-    assert!(matches!(flow.retry(id).await, Err(Error::Forbidden { state: State::Succeeded, .. })));
+    assert!(matches!(
+        flow.retry(id).await,
+        Err(Error::Forbidden {
+            state: State::Succeeded,
+            ..
+        })
+    ));
     flow.close().await.unwrap();
 }
 
@@ -304,7 +447,10 @@ async fn unknown_tasks_are_not_found() {
     let flow = started().await;
     let id = goflow::TaskId::new();
     assert!(matches!(flow.get(id).await, Err(Error::NotFound(_))));
-    assert!(matches!(flow.wait(id, PATIENCE).await, Err(Error::NotFound(_))));
+    assert!(matches!(
+        flow.wait(id, PATIENCE).await,
+        Err(Error::NotFound(_))
+    ));
     assert!(matches!(flow.cancel(id).await, Err(Error::NotFound(_))));
     flow.close().await.unwrap();
 }
@@ -313,13 +459,20 @@ async fn unknown_tasks_are_not_found() {
 async fn handlers_belong_to_workers_in_distributed_mode() {
     let flow = GoFlow::builder().build();
     let refused = flow.register_handler("doubler", doubler).unwrap_err();
-    assert!(refused.to_string().contains("Worker::builder()"), "{refused}");
+    assert!(
+        refused.to_string().contains("Worker::builder()"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn a_repeated_push_gives_the_first_id() {
     let flow = started().await;
-    let task = |n: i64| Task::json("doubler", &json!({"N": n})).unwrap().idempotency_key("order-7");
+    let task = |n: i64| {
+        Task::json("doubler", &json!({"N": n}))
+            .unwrap()
+            .idempotency_key("order-7")
+    };
     let first = flow.push(task(1)).await.unwrap();
     assert_eq!(flow.push(task(1)).await.unwrap(), first);
     assert!(matches!(flow.push(task(2)).await, Err(Error::KeyReused)));
@@ -329,9 +482,20 @@ async fn a_repeated_push_gives_the_first_id() {
 #[tokio::test]
 async fn the_queue_of_an_unserved_task_is_visible() {
     let flow = started().await;
-    let id = flow.push(Task::json("doubler", &json!({"N": 1})).unwrap().queue("elsewhere").unwrap()).await.unwrap();
+    let id = flow
+        .push(
+            Task::json("doubler", &json!({"N": 1}))
+                .unwrap()
+                .queue("elsewhere")
+                .unwrap(),
+        )
+        .await
+        .unwrap();
     let queues = flow.queues().await.unwrap();
-    let elsewhere = queues.iter().find(|q| q.counts.queue.as_str() == "elsewhere").unwrap();
+    let elsewhere = queues
+        .iter()
+        .find(|q| q.counts.queue.as_str() == "elsewhere")
+        .unwrap();
     assert_eq!((elsewhere.counts.queued, elsewhere.workers), (1, 0));
     flow.cancel(id).await.unwrap();
     flow.close().await.unwrap();

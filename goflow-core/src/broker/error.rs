@@ -52,11 +52,17 @@ impl Error {
         operation: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Unavailable { operation, source: Arc::from(source.into()) }
+        Self::Unavailable {
+            operation,
+            source: Arc::from(source.into()),
+        }
     }
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full { .. } | Self::NoChannel { .. })
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Full { .. } | Self::NoChannel { .. }
+        )
     }
 }

@@ -54,7 +54,11 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// # Errors
     /// What `rmp-serde` says, which for these types is nothing.
     fn encode(&self) -> Result<Vec<u8>, Undecodable> {
-        rmp_serde::to_vec_named(&Outgoing { v: WIRE_VERSION, body: self }).map_err(|e| Undecodable(e.to_string()))
+        rmp_serde::to_vec_named(&Outgoing {
+            v: WIRE_VERSION,
+            body: self,
+        })
+        .map_err(|e| Undecodable(e.to_string()))
     }
 
     /// The message that these bytes are.
@@ -65,13 +69,17 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
         let incoming = match rmp_serde::from_slice::<Incoming<Self>>(bytes) {
             Ok(incoming) => incoming,
             Err(error) => {
-                let newer = rmp_serde::from_slice::<Version>(bytes).is_ok_and(|version| version.v > WIRE_VERSION);
+                let newer = rmp_serde::from_slice::<Version>(bytes)
+                    .is_ok_and(|version| version.v > WIRE_VERSION);
                 let hint = if newer { " (from a newer goflow)" } else { "" };
                 return Err(Undecodable(format!("{error}{hint}")));
             }
         };
         if incoming.v > WIRE_VERSION {
-            return Err(Undecodable(format!("wire version {}, {WIRE_VERSION} is the newest known", incoming.v)));
+            return Err(Undecodable(format!(
+                "wire version {}, {WIRE_VERSION} is the newest known",
+                incoming.v
+            )));
         }
         incoming.body.check().map_err(Undecodable)?;
         Ok(incoming.body)
@@ -123,9 +131,17 @@ mod tests {
     use crate::task::Task;
 
     fn message() -> TaskMessage {
-        let task = Task::new("echo", Content::binary(&b"\xff\x00"[..])).unwrap().header("a", "b");
+        let task = Task::new("echo", Content::binary(&b"\xff\x00"[..]))
+            .unwrap()
+            .header("a", "b");
         let route = Route::of_store(StoreId(uuid::Uuid::nil()), true);
-        TaskMessage { spec: task.spec, attempt: 1, dispatch: 1, route, recorded: true }
+        TaskMessage {
+            spec: task.spec,
+            attempt: 1,
+            dispatch: 1,
+            route,
+            recorded: true,
+        }
     }
 
     #[test]
@@ -149,9 +165,19 @@ mod tests {
             message: TaskMessage,
             priority: u8,
         }
-        let newer = Newer { v: WIRE_VERSION, body: Body { message: message(), priority: 3 }, extra: "x" };
+        let newer = Newer {
+            v: WIRE_VERSION,
+            body: Body {
+                message: message(),
+                priority: 3,
+            },
+            extra: "x",
+        };
         let bytes = rmp_serde::to_vec_named(&newer).unwrap();
-        assert_eq!(TaskMessage::decode(&bytes).unwrap().spec.payload, message().spec.payload);
+        assert_eq!(
+            TaskMessage::decode(&bytes).unwrap().spec.payload,
+            message().spec.payload
+        );
     }
 
     #[test]
@@ -161,7 +187,11 @@ mod tests {
             v: u32,
             body: u32,
         }
-        let bytes = rmp_serde::to_vec_named(&Future { v: WIRE_VERSION + 1, body: 1 }).unwrap();
+        let bytes = rmp_serde::to_vec_named(&Future {
+            v: WIRE_VERSION + 1,
+            body: 1,
+        })
+        .unwrap();
         let refused = TaskMessage::decode(&bytes).unwrap_err().to_string();
         assert!(refused.contains("newer goflow"), "{refused}");
     }
@@ -171,7 +201,13 @@ mod tests {
         let mut forged = message();
         forged.attempt = 0;
         let forged = forged.encode().unwrap();
-        for bytes in [&b""[..], b"hello", &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xc6, 0xff, 0xff, 0xff, 0xff], &forged] {
+        for bytes in [
+            &b""[..],
+            b"hello",
+            &[0xdf, 0xff, 0xff, 0xff, 0xff],
+            &[0xc6, 0xff, 0xff, 0xff, 0xff],
+            &forged,
+        ] {
             assert!(!TaskMessage::decode(bytes).unwrap_err().0.is_empty());
         }
     }

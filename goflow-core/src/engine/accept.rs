@@ -58,7 +58,11 @@ async fn commit(core: &Core, group: Vec<Request>) {
         let ids = accepted.map(|accepted| {
             for (spec, accepted) in specs.into_iter().zip(&accepted) {
                 if accepted.dispatch_now {
-                    dispatches.push(Dispatch { spec, attempt: 1, dispatch: 1 });
+                    dispatches.push(Dispatch {
+                        spec,
+                        attempt: 1,
+                        dispatch: 1,
+                    });
                 } else if let Start::After(delay) = spec.start {
                     core.schedule.wake_in(delay);
                 }
@@ -86,14 +90,22 @@ pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publis
             .drain(..)
             .map(|Publish { spec, reply }| {
                 let id = spec.id;
-                let message =
-                    TaskMessage { spec, attempt: 1, dispatch: 1, route: core.route.clone(), recorded: false };
+                let message = TaskMessage {
+                    spec,
+                    attempt: 1,
+                    dispatch: 1,
+                    route: core.route.clone(),
+                    recorded: false,
+                };
                 (message, (id, reply))
             })
             .unzip();
         let submitted = core.submit(messages).await;
         for ((id, reply), submitted) in replies.into_iter().zip(submitted) {
-            if reply.send(submitted.map(|()| id).map_err(Error::from)).is_err() {
+            if reply
+                .send(submitted.map(|()| id).map_err(Error::from))
+                .is_err()
+            {
                 debug!(task.id = %id, "the pusher is gone");
             }
         }

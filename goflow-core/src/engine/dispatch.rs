@@ -40,17 +40,29 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new() -> (Self, mpsc::Receiver<Dispatch>) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self { sender, pending: AtomicUsize::new(0), published: Mutex::default() }, receiver)
+        (
+            Self {
+                sender,
+                pending: AtomicUsize::new(0),
+                published: Mutex::default(),
+            },
+            receiver,
+        )
     }
 
     fn published(&self) -> MutexGuard<'_, HashMap<TaskId, (u32, Instant)>> {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes these soon.
     pub(super) fn hand_over(&self, dispatches: Vec<Dispatch>) {
         self.pending.fetch_add(dispatches.len(), Ordering::Release);
-        let late = dispatches.into_iter().filter_map(|d| self.sender.try_send(d).err()).count();
+        let late = dispatches
+            .into_iter()
+            .filter_map(|d| self.sender.try_send(d).err())
+            .count();
         if late > 0 {
             self.pending.fetch_sub(late, Ordering::Release);
             debug!(late, "the broker is behind: left to the sweep");
@@ -83,15 +95,24 @@ pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::Receiver<Dispatch
 /// Publishes these now; whether all of them reached the broker. What did not is swept up later.
 pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispatch>) -> bool {
     let messages: Vec<_> = dispatches
-        .map(|Dispatch { spec, attempt, dispatch }| TaskMessage {
-            spec,
-            attempt,
-            dispatch,
-            route: core.route.clone(),
-            recorded: true,
-        })
+        .map(
+            |Dispatch {
+                 spec,
+                 attempt,
+                 dispatch,
+             }| TaskMessage {
+                spec,
+                attempt,
+                dispatch,
+                route: core.route.clone(),
+                recorded: true,
+            },
+        )
         .collect();
-    let sent: Vec<_> = messages.iter().map(|message| (message.spec.id, message.dispatch)).collect();
+    let sent: Vec<_> = messages
+        .iter()
+        .map(|message| (message.spec.id, message.dispatch))
+        .collect();
     let results = core.submit(messages).await;
     let now = Instant::now();
     let mut failed = None;
@@ -124,8 +145,12 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
     loop {
         let mut group: Vec<(TaskId, u32)> = {
             let published = core.dispatcher.published();
-            let old = published.iter().filter(|(_, (_, at))| at.elapsed() >= after);
-            old.map(|(id, (dispatch, _))| (*id, *dispatch)).take(MAX_CONFIRMED).collect()
+            let old = published
+                .iter()
+                .filter(|(_, (_, at))| at.elapsed() >= after);
+            old.map(|(id, (dispatch, _))| (*id, *dispatch))
+                .take(MAX_CONFIRMED)
+                .collect()
         };
         if group.is_empty() {
             return Ok(());
@@ -135,7 +160,10 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
         let mut published = core.dispatcher.published();
         for (id, dispatch) in group {
             // It may have been dispatched once more meanwhile.
-            if published.get(&id).is_some_and(|(latest, _)| *latest == dispatch) {
+            if published
+                .get(&id)
+                .is_some_and(|(latest, _)| *latest == dispatch)
+            {
                 published.remove(&id);
             }
         }
@@ -150,7 +178,10 @@ impl Core {
             drop(self.prepare_queue(&message.spec.queue, None).await);
         }
         let results = self.connection.tasks.submit(messages).await;
-        if results.iter().any(|result| matches!(result, Err(Error::NoChannel { .. }))) {
+        if results
+            .iter()
+            .any(|result| matches!(result, Err(Error::NoChannel { .. })))
+        {
             self.forget_prepared();
         }
         results

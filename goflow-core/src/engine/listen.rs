@@ -63,7 +63,9 @@ async fn heartbeat(core: &Core, status: WorkerStatus) {
                 info!(count, %queue, %worker, "a worker for unserved tasks appeared");
                 core.schedule.wake_in(Duration::ZERO);
             }
-            Err(error) => warn!(%error, %queue, "cannot wake unserved tasks: they wait for their time"),
+            Err(error) => {
+                warn!(%error, %queue, "cannot wake unserved tasks: they wait for their time")
+            }
         }
     }
 }

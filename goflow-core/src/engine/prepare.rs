@@ -44,7 +44,10 @@ impl Core {
             }
         }
         self.connection.control.bind(self.store.id()).await?;
-        self.connection.results.prepare(self.route.as_str(), None).await?;
+        self.connection
+            .results
+            .prepare(self.route.as_str(), None)
+            .await?;
         self.prepare_queue(&QueueName::default(), None).await?;
         for counts in self.store.queue_counts().await? {
             self.prepare_queue(&counts.queue, None).await?;
@@ -72,7 +75,11 @@ impl Core {
     }
 
     /// Makes sure of a queue; cheap when it was done before.
-    pub(super) async fn prepare_queue(&self, queue: &QueueName, lease: Option<Duration>) -> Result<(), broker::Error> {
+    pub(super) async fn prepare_queue(
+        &self,
+        queue: &QueueName,
+        lease: Option<Duration>,
+    ) -> Result<(), broker::Error> {
         let known = self.prepared.map().get(queue).copied();
         if known.is_some_and(|known| lease.is_none() || known == lease) {
             return Ok(());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Core, QueueStatus, Record};
+use super::{Core, Engine, Health, QueueStatus, Record, WorkerSeen};
 use crate::broker::Tombstone;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -22,8 +23,67 @@ const POLL_MOST: Duration = Duration::from_secs(2);
 /// How often a cancel is told to the workers before that is given up: the store has it all the same.
 const ENTOMB_TRIES: u32 = 3;
 
+impl Engine {
+    /// A record, with what heartbeats tell laid over it.
+    pub(crate) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        self.core.get(id).await
+    }
+
+    /// The live workers.
+    pub(crate) fn workers(&self) -> Vec<WorkerSeen> {
+        self.core.registry.list()
+    }
+
+    /// The ids of tasks that finish from now on.
+    pub(crate) fn finished(&self) -> broadcast::Receiver<TaskId> {
+        self.core.finished.subscribe()
+    }
+
+    /// How store and broker are.
+    pub(crate) async fn health(&self) -> Health {
+        let core = &self.core;
+        let (store, broker) = tokio::join!(core.store.ping(), core.connection.control.ping());
+        let mut store = store.err().map(|error| error.to_string());
+        if core.lost_claim.is_cancelled() {
+            store = Some("another process has taken the store over".to_owned());
+        }
+        let broker = broker.err().map(|error| error.to_string());
+        let ready = store.is_none() && (core.record == Record::Full || broker.is_none());
+        Health {
+            store,
+            broker,
+            ready,
+        }
+    }
+
+    /// The record at the task's end, or as it is when the time is up.
+    pub(crate) async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
+        self.core.wait(id, timeout).await
+    }
+
+    /// A page of tasks.
+    pub(crate) async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+        self.core.list(filter, page).await
+    }
+
+    /// Cancels a task.
+    pub(crate) async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        self.core.cancel(id).await
+    }
+
+    /// Reopens a task.
+    pub(crate) async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        self.core.retry(id).await
+    }
+
+    /// All queues.
+    pub(crate) async fn queues(&self) -> Result<Vec<QueueStatus>, Error> {
+        self.core.queues().await
+    }
+}
+
 impl Core {
-    pub(super) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let mut record = self.store.get(&id).await?.ok_or_else(|| self.absent(id))?;
         self.registry.overlay(std::slice::from_mut(&mut record));
         Ok(record)
@@ -36,8 +96,7 @@ impl Core {
         }
     }
 
-    /// The record at the task's end, or as it is when the time is up.
-    pub(super) async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
+    async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
         let deadline = Instant::now() + timeout;
         let waiter = self.waiters.register(id);
         let mut poll = POLL_FIRST;
@@ -60,13 +119,18 @@ impl Core {
         }
     }
 
-    pub(super) async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+    async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
         if page.limit == 0 || page.limit > MAX_PAGE {
-            return Err(Error::invalid(format!("limit is {}, use 1 to {MAX_PAGE}", page.limit)));
+            return Err(Error::invalid(format!(
+                "limit is {}, use 1 to {MAX_PAGE}",
+                page.limit
+            )));
         }
         if filter.states.contains(&State::Running) {
             if filter.states != [State::Running] {
-                return Err(Error::invalid("running comes from heartbeats: ask for it alone"));
+                return Err(Error::invalid(
+                    "running comes from heartbeats: ask for it alone",
+                ));
             }
             return self.list_running(filter, page).await;
         }
@@ -82,9 +146,14 @@ impl Core {
         let mut tasks = Vec::new();
         for id in ids {
             if tasks.len() == page.limit {
-                return Ok(Page { next: tasks.last().map(|task: &TaskRecord| task.spec.id), tasks });
+                return Ok(Page {
+                    next: tasks.last().map(|task: &TaskRecord| task.spec.id),
+                    tasks,
+                });
             }
-            let Some(record) = self.store.get(&id).await? else { continue };
+            let Some(record) = self.store.get(&id).await? else {
+                continue;
+            };
             let mut record = [record];
             self.registry.overlay(&mut record);
             let [record] = record;
@@ -95,13 +164,17 @@ impl Core {
         Ok(Page { tasks, next: None })
     }
 
-    pub(super) async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let changed = self.store.cancel(id).await?;
         if matches!(changed, Change::Unknown) && self.record == Record::Outcome {
             return Err(Error::NeedsFullRecord(id));
         }
         let record = self.changed(id, changed)?;
-        self.entomb(Tombstone { task: id, dispatch: record.dispatch }).await;
+        self.entomb(Tombstone {
+            task: id,
+            dispatch: record.dispatch,
+        })
+        .await;
         self.finished(vec![id]).await;
         Ok(record)
     }
@@ -119,7 +192,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let record = self.changed(id, self.store.retry(id).await?)?;
         self.schedule.wake_in(Duration::ZERO);
         Ok(record)
@@ -128,17 +201,24 @@ impl Core {
     fn changed(&self, id: TaskId, change: Change) -> Result<TaskRecord, Error> {
         match change {
             Change::Done(record) => Ok(*record),
-            Change::Forbidden(record) => Err(Error::Forbidden { id, state: record.state }),
+            Change::Forbidden(record) => Err(Error::Forbidden {
+                id,
+                state: record.state,
+            }),
             Change::Unknown => Err(self.absent(id)),
         }
     }
 
-    pub(super) async fn queues(&self) -> Result<Vec<QueueStatus>, Error> {
+    async fn queues(&self) -> Result<Vec<QueueStatus>, Error> {
         let counted = self.store.queue_counts().await?;
         let workers = self.registry.list();
         let mut names: Vec<_> = counted.iter().map(|counts| counts.queue.clone()).collect();
         names.extend(self.prepared.queues());
-        names.extend(workers.iter().flat_map(|seen| seen.status.queues.iter().cloned()));
+        names.extend(
+            workers
+                .iter()
+                .flat_map(|seen| seen.status.queues.iter().cloned()),
+        );
         names.sort();
         names.dedup();
         let running = self.registry.running();
@@ -147,9 +227,18 @@ impl Core {
             let counts = counted.iter().find(|counts| counts.queue == name).cloned();
             queues.push(QueueStatus {
                 depth: self.connection.tasks.depth(name.as_str()).await.ok(),
-                workers: workers.iter().filter(|seen| seen.status.queues.contains(&name)).count(),
-                running: running.values().filter(|(_, held)| held.queue == name).count(),
-                counts: counts.unwrap_or_else(|| QueueCounts { queue: name, ..QueueCounts::default() }),
+                workers: workers
+                    .iter()
+                    .filter(|seen| seen.status.queues.contains(&name))
+                    .count(),
+                running: running
+                    .values()
+                    .filter(|(_, held)| held.queue == name)
+                    .count(),
+                counts: counts.unwrap_or_else(|| QueueCounts {
+                    queue: name,
+                    ..QueueCounts::default()
+                }),
             });
         }
         Ok(queues)

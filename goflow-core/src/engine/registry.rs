@@ -45,10 +45,23 @@ impl Registry {
     pub(super) fn beat(&self, status: WorkerStatus) -> News {
         let mut workers = self.workers();
         let before = workers.get(&status.id).map(|seen| &seen.status);
-        let known: HashSet<_> = before.into_iter().flat_map(|status| status.types.iter().cloned()).collect();
-        let types: Vec<_> = status.types.iter().filter(|t| !known.contains(*t)).cloned().collect();
-        let changed = !types.is_empty() || before.is_none_or(|b| b.draining != status.draining || b.types != status.types);
-        let seen = WorkerSeen { last_seen: OffsetDateTime::now_utc(), heard: Instant::now(), status };
+        let known: HashSet<_> = before
+            .into_iter()
+            .flat_map(|status| status.types.iter().cloned())
+            .collect();
+        let types: Vec<_> = status
+            .types
+            .iter()
+            .filter(|t| !known.contains(*t))
+            .cloned()
+            .collect();
+        let changed = !types.is_empty()
+            || before.is_none_or(|b| b.draining != status.draining || b.types != status.types);
+        let seen = WorkerSeen {
+            last_seen: OffsetDateTime::now_utc(),
+            heard: Instant::now(),
+            status,
+        };
         workers.insert(seen.status.id, seen);
         if changed {
             self.note_served(&workers);
@@ -74,21 +87,32 @@ impl Registry {
     }
 
     fn note_served(&self, workers: &BTreeMap<WorkerId, WorkerSeen>) {
-        let serving = workers.values().map(|seen| &seen.status).filter(|status| !status.draining);
+        let serving = workers
+            .values()
+            .map(|seen| &seen.status)
+            .filter(|status| !status.draining);
         let pairs = serving.flat_map(|status| {
             let types = move |queue: &QueueName| {
                 let queue = queue.clone();
-                status.types.iter().map(move |task_type| (queue.clone(), task_type.clone()))
+                status
+                    .types
+                    .iter()
+                    .map(move |task_type| (queue.clone(), task_type.clone()))
             };
             status.queues.iter().flat_map(types)
         });
-        let policy = Arc::new(Policy { served: pairs.collect() });
+        let policy = Arc::new(Policy {
+            served: pairs.collect(),
+        });
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// What live workers serve.
     pub(super) fn policy(&self) -> Arc<Policy> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The workers, by id.
@@ -99,9 +123,13 @@ impl Registry {
     /// The tasks whose handlers run, with their worker.
     pub(super) fn running(&self) -> HashMap<TaskId, (WorkerId, HeldTask)> {
         let workers = self.workers();
-        let held = workers.values().flat_map(|seen| seen.status.held.iter().map(|held| (seen.status.id, held)));
+        let held = workers
+            .values()
+            .flat_map(|seen| seen.status.held.iter().map(|held| (seen.status.id, held)));
         let running = held.filter(|(_, held)| held.started_at.is_some());
-        running.map(|(worker, held)| (held.id, (worker, held.clone()))).collect()
+        running
+            .map(|(worker, held)| (held.id, (worker, held.clone())))
+            .collect()
     }
 
     /// Lays what heartbeats tell over records: a queued task that runs is shown as running.
@@ -110,7 +138,10 @@ impl Registry {
             return;
         }
         let running = self.running();
-        for record in records.iter_mut().filter(|record| record.state == State::Queued) {
+        for record in records
+            .iter_mut()
+            .filter(|record| record.state == State::Queued)
+        {
             if let Some((worker, held)) = running.get(&record.spec.id)
                 && held.attempt == record.attempt
             {

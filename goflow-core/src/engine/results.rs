@@ -33,7 +33,12 @@ type Message = Delivery<OutcomeBatch>;
 pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
     let mut failing = false;
     loop {
-        match core.connection.results.dequeue(core.route.as_str(), MAX_MESSAGES, DEQUEUE_WAIT).await {
+        match core
+            .connection
+            .results
+            .dequeue(core.route.as_str(), MAX_MESSAGES, DEQUEUE_WAIT)
+            .await
+        {
             Ok(messages) => {
                 failing = false;
                 if !messages.is_empty() && sender.send(messages).await.is_err() {
@@ -77,11 +82,18 @@ pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Messa
 
 /// Applies the outcomes of some messages, however long the store takes to answer, and acknowledges them.
 async fn commit(core: &Core, messages: Vec<Message>) {
-    let (leases, batches): (Vec<_>, Vec<_>) = messages.into_iter().map(|m| (m.lease, m.message.outcomes)).unzip();
+    let (leases, batches): (Vec<_>, Vec<_>) = messages
+        .into_iter()
+        .map(|m| (m.lease, m.message.outcomes))
+        .unzip();
     let outcomes: Vec<Outcome> = batches.into_iter().flatten().collect();
     let applied = store(core, &outcomes).await;
     settle(core, &outcomes, &applied).await;
-    let rejected: Vec<_> = outcomes.iter().zip(&applied).filter_map(|(o, a)| substitute(o, a)).collect();
+    let rejected: Vec<_> = outcomes
+        .iter()
+        .zip(&applied)
+        .filter_map(|(o, a)| substitute(o, a))
+        .collect();
     if !rejected.is_empty() {
         let applied = store(core, &rejected).await;
         settle(core, &rejected, &applied).await;
@@ -96,9 +108,15 @@ async fn commit(core: &Core, messages: Vec<Message>) {
 
 async fn store(core: &Core, outcomes: &[Outcome]) -> Vec<Applied> {
     loop {
-        match core.store.apply(outcomes.to_vec(), &core.registry.policy()).await {
+        match core
+            .store
+            .apply(outcomes.to_vec(), &core.registry.policy())
+            .await
+        {
             Ok(applied) => return applied,
-            Err(error) => warn!(%error, outcomes = outcomes.len(), "cannot apply outcomes, trying again"),
+            Err(error) => {
+                warn!(%error, outcomes = outcomes.len(), "cannot apply outcomes, trying again")
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -106,13 +124,21 @@ async fn store(core: &Core, outcomes: &[Outcome]) -> Vec<Applied> {
 
 /// The failure that takes the place of an outcome which cannot be applied.
 fn substitute(outcome: &Outcome, applied: &Applied) -> Option<Outcome> {
-    let Applied::Rejected(reason) = applied else { return None };
+    let Applied::Rejected(reason) = applied else {
+        return None;
+    };
     error!(task.id = %outcome.task, %reason, "an outcome cannot be recorded");
     if matches!(outcome.verdict, Verdict::Failed { .. }) {
         return None;
     }
     let error = limits::clip_error(&format!("the outcome could not be recorded: {reason}"));
-    Some(Outcome { verdict: Verdict::Failed { error, permanent: true }, ..outcome.clone() })
+    Some(Outcome {
+        verdict: Verdict::Failed {
+            error,
+            permanent: true,
+        },
+        ..outcome.clone()
+    })
 }
 
 /// Does what follows from what was applied.
@@ -143,7 +169,10 @@ impl Core {
         self.dispatcher.forget(&ids);
         self.waiters.wake(&ids);
         self.room.notify_waiters();
-        let signal = Signal::Finished { route: self.route.clone(), ids };
+        let signal = Signal::Finished {
+            route: self.route.clone(),
+            ids,
+        };
         if let Err(error) = self.connection.control.signal(signal).await {
             debug!(%error, "cannot signal finished tasks: who waits for them polls");
         }

@@ -27,7 +27,11 @@ impl Waiters {
     /// Waits for `id` from now on: who then looks into the store misses nothing.
     pub(super) fn register(&self, id: TaskId) -> Waiter<'_> {
         let woken = self.map().entry(id).or_default().clone();
-        Waiter { waiters: self, id, woken }
+        Waiter {
+            waiters: self,
+            id,
+            woken,
+        }
     }
 
     /// Wakes whoever waits for one of these.
@@ -36,7 +40,9 @@ impl Waiters {
         if map.is_empty() {
             return;
         }
-        ids.iter().filter_map(|id| map.get(id)).for_each(|woken| woken.notify_waiters());
+        ids.iter()
+            .filter_map(|id| map.get(id))
+            .for_each(|woken| woken.notify_waiters());
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) struct Beat {
 
 impl Beat {
     pub(super) fn new(lease: Option<Duration>) -> Self {
-        let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+        let host = std::env::var("HOSTNAME")
+            .ok()
+            .or_else(|| std::fs::read_to_string("/etc/hostname").ok());
         Self {
             host: host.map_or_else(|| "unknown".to_owned(), |host| host.trim().to_owned()),
             started_at: OffsetDateTime::now_utc(),
@@ -62,13 +64,22 @@ impl Beat {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
             queues,
-            types: pool.handlers.read().unwrap_or_else(PoisonError::into_inner).types(),
+            types: pool
+                .handlers
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .types(),
             slots: pool.slots,
             lease: self.lease,
             draining: pool.draining.is_cancelled(),
             held: pool.held.list(),
         };
-        if let Err(error) = pool.connection.control.signal(Signal::Heartbeat(Box::new(status))).await {
+        if let Err(error) = pool
+            .connection
+            .control
+            .signal(Signal::Heartbeat(Box::new(status)))
+            .await
+        {
             debug!(%error, "cannot send a heartbeat");
         }
     }
@@ -91,7 +102,10 @@ pub(super) async fn tombstones(pool: &Pool) -> Option<Tombstones> {
     loop {
         match pool.connection.control.tombstones().await {
             Ok(tombstones) => {
-                tombstones.known.iter().for_each(|tombstone| pool.entomb(*tombstone));
+                tombstones
+                    .known
+                    .iter()
+                    .for_each(|tombstone| pool.entomb(*tombstone));
                 return Some(tombstones);
             }
             Err(Error::Closed) => return None,
@@ -100,7 +114,9 @@ pub(super) async fn tombstones(pool: &Pool) -> Option<Tombstones> {
                     warn!(%error, "waiting for the broker to be prepared");
                 }
                 said = true;
-                pool.draining.run_until_cancelled(tokio::time::sleep(WATCH_PAUSE)).await?;
+                pool.draining
+                    .run_until_cancelled(tokio::time::sleep(WATCH_PAUSE))
+                    .await?;
             }
         }
     }

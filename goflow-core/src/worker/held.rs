@@ -92,13 +92,22 @@ impl Held {
             leased_at,
         };
         self.entries().insert(key, entry);
-        Hold { held: self.clone(), key, cancelled }
+        Hold {
+            held: self.clone(),
+            key,
+            cancelled,
+        }
     }
 
     /// Leases of which a third has passed.
     pub(super) fn to_renew(&self, now: Instant) -> Vec<(u64, Arc<dyn Lease>)> {
-        let due = |entry: &Entry| now.duration_since(entry.leased_at) >= entry.queue_lease.get() / 3;
-        self.entries().iter().filter(|(_, e)| due(e)).map(|(key, e)| (*key, e.lease.clone())).collect()
+        let due =
+            |entry: &Entry| now.duration_since(entry.leased_at) >= entry.queue_lease.get() / 3;
+        self.entries()
+            .iter()
+            .filter(|(_, e)| due(e))
+            .map(|(key, e)| (*key, e.lease.clone()))
+            .collect()
     }
 
     /// Notes that these leases started anew at `when`.
@@ -115,7 +124,10 @@ impl Held {
     pub(super) fn cancel(&self, tombstone: Tombstone) {
         let entries = self.entries();
         let meant = |e: &&Entry| e.task == tombstone.task && e.dispatch <= tombstone.dispatch;
-        entries.values().filter(meant).for_each(|entry| entry.cancelled.cancel());
+        entries
+            .values()
+            .filter(meant)
+            .for_each(|entry| entry.cancelled.cancel());
     }
 
     /// The deliveries as heartbeats show them, oldest first.
@@ -154,7 +166,8 @@ impl Hold {
     /// expiry would hit the next delivery of the message, which is another worker's.
     pub(super) fn is_ours(&self) -> bool {
         let entries = self.held.entries();
-        let ours = |e: &Entry| Instant::now().duration_since(e.leased_at) < e.queue_lease.get() * 9 / 10;
+        let ours =
+            |e: &Entry| Instant::now().duration_since(e.leased_at) < e.queue_lease.get() * 9 / 10;
         entries.get(&self.key).is_some_and(ours)
     }
 }

@@ -75,7 +75,10 @@ impl Pool {
             worker,
             connection,
             handlers: RwLock::new(handlers),
-            leases: queues.iter().map(|queue| (queue.clone(), QueueLease::new(DEFAULT_LEASE))).collect(),
+            leases: queues
+                .iter()
+                .map(|queue| (queue.clone(), QueueLease::new(DEFAULT_LEASE)))
+                .collect(),
             slots,
             held: Arc::default(),
             tombstones: Mutex::default(),
@@ -90,13 +93,21 @@ impl Pool {
 
     /// Notes that these messages are not to be run, and tells whoever is at one.
     pub(super) fn entomb(&self, tombstone: Tombstone) {
-        self.tombstones.lock().unwrap_or_else(PoisonError::into_inner).insert(tombstone.task, tombstone.dispatch);
+        self.tombstones
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tombstone.task, tombstone.dispatch);
         self.held.cancel(tombstone);
     }
 
     fn is_entombed(&self, message: &TaskMessage) -> bool {
-        let tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
-        tombstones.get(&message.spec.id).is_some_and(|dispatch| message.dispatch <= *dispatch)
+        let tombstones = self
+            .tombstones
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tombstones
+            .get(&message.spec.id)
+            .is_some_and(|dispatch| message.dispatch <= *dispatch)
     }
 
     /// Reads the leases of the queues anew.
@@ -132,7 +143,9 @@ impl Pool {
             let tasks = &self.connection.tasks;
             let dequeue = tasks.dequeue(queue.as_str(), wanted, DEQUEUE_WAIT);
             let dequeued = if tasks.drops_cleanly() {
-                let Some(dequeued) = self.draining.run_until_cancelled(dequeue).await else { return };
+                let Some(dequeued) = self.draining.run_until_cancelled(dequeue).await else {
+                    return;
+                };
                 dequeued
             } else {
                 // Not raced against the drain: what is under way arrives within the wait and is given back.
@@ -143,7 +156,15 @@ impl Pool {
                     failing = false;
                     for delivery in deliveries {
                         let hold = self.held.hold(&delivery, lease, asked);
-                        self.receive(Job { delivery, hold, received: Instant::now() }, reporter).await;
+                        self.receive(
+                            Job {
+                                delivery,
+                                hold,
+                                received: Instant::now(),
+                            },
+                            reporter,
+                        )
+                        .await;
                     }
                 }
                 Err(Error::Closed) => return,
@@ -152,7 +173,9 @@ impl Pool {
                         warn!(%error, %queue, "cannot take tasks, trying again");
                     }
                     failing = true;
-                    self.draining.run_until_cancelled(tokio::time::sleep(DEQUEUE_PAUSE)).await;
+                    self.draining
+                        .run_until_cancelled(tokio::time::sleep(DEQUEUE_PAUSE))
+                        .await;
                 }
             }
         }
@@ -162,7 +185,13 @@ impl Pool {
         let spec = &job.delivery.message.spec;
         if self.is_entombed(&job.delivery.message) {
             report::acknowledge(job.delivery.lease.as_ref()).await;
-        } else if self.handlers.read().unwrap_or_else(PoisonError::into_inner).get(&spec.task_type).is_none() {
+        } else if self
+            .handlers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&spec.task_type)
+            .is_none()
+        {
             debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
             let outcome = self.outcome(&job.delivery.message, Verdict::Unserved, None);
             reporter.finish(job.delivery, job.hold, outcome).await;
@@ -195,12 +224,20 @@ impl Pool {
     }
 
     async fn run(&self, job: Job, reporter: &Reporter) {
-        let Job { delivery, hold, received } = job;
+        let Job {
+            delivery,
+            hold,
+            received,
+        } = job;
         if self.is_entombed(&delivery.message) {
             return report::acknowledge(delivery.lease.as_ref()).await;
         }
         let task_type = &delivery.message.spec.task_type;
-        let handler = self.handlers.read().unwrap_or_else(PoisonError::into_inner).get(task_type);
+        let handler = self
+            .handlers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(task_type);
         let Some(handler) = handler else {
             let outcome = self.outcome(&delivery.message, Verdict::Unserved, None);
             return reporter.finish(delivery, hold, outcome).await;
@@ -210,7 +247,12 @@ impl Pool {
             let confirmed = reporter.start(&delivery.message.route, started);
             // Unconfirmed, it comes again: no crash may go uncounted.
             if self.leaving.run_until_cancelled(confirmed).await != Some(true) {
-                return Self::return_to_queue(Job { delivery, hold, received }).await;
+                return Self::return_to_queue(Job {
+                    delivery,
+                    hold,
+                    received,
+                })
+                .await;
             }
         }
         let started = Instant::now();
@@ -231,7 +273,12 @@ impl Pool {
         }
     }
 
-    fn outcome(&self, message: &TaskMessage, verdict: Verdict, started_at: Option<OffsetDateTime>) -> Outcome {
+    fn outcome(
+        &self,
+        message: &TaskMessage,
+        verdict: Verdict,
+        started_at: Option<OffsetDateTime>,
+    ) -> Outcome {
         let spec = (!message.recorded).then(|| {
             let mut spec = message.spec.clone();
             if matches!(verdict, Verdict::Succeeded(_)) {
@@ -255,11 +302,14 @@ impl Pool {
     /// Gives back, now and then, what was taken ahead and found no slot; at a drain all of it.
     pub(super) async fn give_back(&self) {
         let mut ticks = tokio::time::interval(PREFETCH_PATIENCE / 2);
-        while self.draining.run_until_cancelled(ticks.tick()).await.is_some() {
+        while self
+            .draining
+            .run_until_cancelled(ticks.tick())
+            .await
+            .is_some()
+        {
             let stuck = self.idle.load(Ordering::Relaxed) == 0;
-            while stuck
-                && let Ok(job) = self.buffer.1.try_recv()
-            {
+            while stuck && let Ok(job) = self.buffer.1.try_recv() {
                 if job.received.elapsed() < PREFETCH_PATIENCE {
                     drop(self.buffer.0.send(job));
                     break;
@@ -293,17 +343,26 @@ struct Pace {
 
 impl Pace {
     fn note(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, 3_600_000_000);
+        let took = u64::try_from(took.as_micros())
+            .unwrap_or(u64::MAX)
+            .clamp(1, 3_600_000_000);
         let before = self.micros.load(Ordering::Relaxed);
         // Up at once, down slowly: one long task is reason enough to take less.
-        let next = if took > before { took } else { (before * 15 + took) / 16 };
+        let next = if took > before {
+            took
+        } else {
+            (before * 15 + took) / 16
+        };
         self.micros.store(next.max(1), Ordering::Relaxed);
     }
 
     fn prefetch(&self, slots: usize) -> usize {
         match u128::from(self.micros.load(Ordering::Relaxed)) {
             0 => 0,
-            micros => usize::try_from(PREFETCH_WORTH.as_micros() / micros).unwrap_or(0).saturating_mul(slots).min(MAX_PREFETCH),
+            micros => usize::try_from(PREFETCH_WORTH.as_micros() / micros)
+                .unwrap_or(0)
+                .saturating_mul(slots)
+                .min(MAX_PREFETCH),
         }
     }
 }

@@ -29,15 +29,25 @@ pub(super) struct Renewer {
 
 impl Renewer {
     pub(super) fn start(held: Arc<Held>) -> Result<Self, Error> {
-        let failed = |e: std::io::Error| Error::invalid(format!("cannot start the thread that renews leases: {e}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+        let failed = |e: std::io::Error| {
+            Error::invalid(format!("cannot start the thread that renews leases: {e}"))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(failed)?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let run = move || {
             runtime.block_on(stopped.run_until_cancelled(renew(&held)));
         };
-        let thread = std::thread::Builder::new().name("goflow-leases".into()).spawn(run);
-        Ok(Self { stop, thread: Some(thread.map_err(failed)?) })
+        let thread = std::thread::Builder::new()
+            .name("goflow-leases".into())
+            .spawn(run);
+        Ok(Self {
+            stop,
+            thread: Some(thread.map_err(failed)?),
+        })
     }
 }
 

@@ -51,17 +51,37 @@ pub(super) struct Reporter(mpsc::Sender<Report>);
 
 impl Reporter {
     /// Hands in the outcome of a delivery, which is over with it. Waits while too many are on their way.
-    pub(super) async fn finish(&self, delivery: Delivery<TaskMessage>, hold: Hold, outcome: Outcome) {
-        let settles = Settles::Delivery { lease: delivery.lease, _hold: hold };
+    pub(super) async fn finish(
+        &self,
+        delivery: Delivery<TaskMessage>,
+        hold: Hold,
+        outcome: Outcome,
+    ) {
+        let settles = Settles::Delivery {
+            lease: delivery.lease,
+            _hold: hold,
+        };
         // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
-        drop(self.0.send(Report { route: delivery.message.route, outcome, settles }).await);
+        drop(
+            self.0
+                .send(Report {
+                    route: delivery.message.route,
+                    outcome,
+                    settles,
+                })
+                .await,
+        );
     }
 
     /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
     pub(super) async fn start(&self, route: &Route, outcome: Outcome) -> bool {
         let (confirmed, confirmation) = oneshot::channel();
         let settles = Settles::Start(confirmed);
-        let report = Report { route: route.clone(), outcome, settles };
+        let report = Report {
+            route: route.clone(),
+            outcome,
+            settles,
+        };
         self.0.send(report).await.is_ok() && confirmation.await.is_ok()
     }
 }
@@ -74,7 +94,11 @@ pub(super) fn channel(capacity: usize) -> (Reporter, mpsc::Receiver<Report>) {
 
 /// Sends what comes in until every [`Reporter`] is gone and all is sent, or until `abandon`: then what is
 /// still on its way is left to the expiry of its lease.
-pub(super) async fn run(mut reports: mpsc::Receiver<Report>, connection: Connection, abandon: CancellationToken) {
+pub(super) async fn run(
+    mut reports: mpsc::Receiver<Report>,
+    connection: Connection,
+    abandon: CancellationToken,
+) {
     let results = &connection.results;
     let mut under_way = FuturesUnordered::new();
     let mut incoming = Vec::new();
@@ -101,7 +125,10 @@ pub(super) async fn run(mut reports: mpsc::Receiver<Report>, connection: Connect
 }
 
 /// Packs reports by route into messages that fit.
-fn pack(reports: impl Iterator<Item = Report>, max_bytes: usize) -> Vec<(OutcomeBatch, Vec<Settles>)> {
+fn pack(
+    reports: impl Iterator<Item = Report>,
+    max_bytes: usize,
+) -> Vec<(OutcomeBatch, Vec<Settles>)> {
     struct Open {
         bytes: usize,
         batch: OutcomeBatch,
@@ -113,10 +140,16 @@ fn pack(reports: impl Iterator<Item = Report>, max_bytes: usize) -> Vec<(Outcome
         let bytes = size(&report.outcome);
         let fresh = |route: &Route| Open {
             bytes: OUTCOME_OVERHEAD,
-            batch: OutcomeBatch { id: Uuid::new_v4(), route: route.clone(), outcomes: Vec::new() },
+            batch: OutcomeBatch {
+                id: Uuid::new_v4(),
+                route: route.clone(),
+                outcomes: Vec::new(),
+            },
             settles: Vec::new(),
         };
-        let entry = open.entry(report.route.clone()).or_insert_with(|| fresh(&report.route));
+        let entry = open
+            .entry(report.route.clone())
+            .or_insert_with(|| fresh(&report.route));
         if !entry.settles.is_empty() && entry.bytes + bytes > max_bytes {
             let full = std::mem::replace(entry, fresh(&report.route));
             packed.push((full.batch, full.settles));
@@ -137,7 +170,11 @@ fn size(outcome: &Outcome) -> usize {
         Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
     };
     let spec = outcome.spec.as_ref().map_or(0, |spec| {
-        let texts = spec.headers.iter().chain(&spec.tags).map(|(k, v)| k.len() + v.len() + 10);
+        let texts = spec
+            .headers
+            .iter()
+            .chain(&spec.tags)
+            .map(|(k, v)| k.len() + v.len() + 10);
         spec.payload.len() + texts.sum::<usize>() + OUTCOME_OVERHEAD
     });
     OUTCOME_OVERHEAD + verdict + spec

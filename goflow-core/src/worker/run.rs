@@ -39,7 +39,9 @@ pub(super) async fn attempt(
     let told = CancellationToken::new();
     let ctx = Ctx::new(message.clone(), told.clone());
     let payload = message.spec.payload.clone();
-    let mut run = Run(tokio::spawn(async move { handler.call(ctx, payload).await }));
+    let mut run = Run(tokio::spawn(
+        async move { handler.call(ctx, payload).await },
+    ));
     let timeout = message.spec.timeout;
     tokio::select! {
         biased;
@@ -75,19 +77,26 @@ impl Run {
     async fn verdict(&mut self) -> Verdict {
         match (&mut self.0).await {
             Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => Verdict::Failed {
-                error: format!("result of {} bytes, {MAX_CONTENT_BYTES} is the most", result.len()),
+                error: format!(
+                    "result of {} bytes, {MAX_CONTENT_BYTES} is the most",
+                    result.len()
+                ),
                 permanent: true,
             },
             Ok(Ok(result)) => Verdict::Succeeded(result),
-            Ok(Err(error)) => {
-                Verdict::Failed { error: limits::clip_error(&error.message), permanent: error.permanent }
-            }
+            Ok(Err(error)) => Verdict::Failed {
+                error: limits::clip_error(&error.message),
+                permanent: error.permanent,
+            },
             Err(gone) => {
                 let error = match gone.try_into_panic() {
                     Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
                     Err(_) => "aborted".to_owned(),
                 };
-                Verdict::Failed { error: limits::clip_error(&error), permanent: false }
+                Verdict::Failed {
+                    error: limits::clip_error(&error),
+                    permanent: false,
+                }
             }
         }
     }
@@ -111,5 +120,6 @@ impl Drop for Run {
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }

@@ -117,7 +117,11 @@ impl Control for MemoryControl {
             state.entombed.remove(&id);
         }
         for tombstone in tombstones {
-            if state.entombed.insert(tombstone.task, tombstone.dispatch).is_none() {
+            if state
+                .entombed
+                .insert(tombstone.task, tombstone.dispatch)
+                .is_none()
+            {
                 state.by_age.push_back((now, tombstone.task));
             }
             tell(&mut state.watchers, tombstone);
@@ -130,7 +134,11 @@ impl Control for MemoryControl {
         let mut state = self.state()?;
         state.watchers.push(sender);
         Ok(Tombstones {
-            known: state.entombed.iter().map(|(&task, &dispatch)| Tombstone { task, dispatch }).collect(),
+            known: state
+                .entombed
+                .iter()
+                .map(|(&task, &dispatch)| Tombstone { task, dispatch })
+                .collect(),
             later,
         })
     }

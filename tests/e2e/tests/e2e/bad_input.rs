@@ -14,9 +14,15 @@ async fn refuses(mut process: Process, wanted: &str) -> Result<()> {
     ensure!(stderr.contains(wanted), "{wanted:?} is not in {stderr:?}");
     // Beside the usual hint of a command line.
     let hint = "For more information, try '--help'.";
-    let lines = stderr.lines().filter(|line| !line.is_empty() && *line != hint);
+    let lines = stderr
+        .lines()
+        .filter(|line| !line.is_empty() && *line != hint);
     ensure!(lines.count() == 1, "more than one line: {stderr}");
-    ensure!(started.elapsed() < Duration::from_secs(15), "it took {:?}", started.elapsed());
+    ensure!(
+        started.elapsed() < Duration::from_secs(15),
+        "it took {:?}",
+        started.elapsed()
+    );
     Ok(())
 }
 
@@ -36,8 +42,16 @@ async fn a_gateway_beyond_loopback_needs_to_be_told_so() -> Result<()> {
 
 #[tokio::test]
 async fn servers_that_are_not_there_are_named() -> Result<()> {
-    refuses(gateway(&["--broker", "nats://127.0.0.1:9"])?, "nats://127.0.0.1:9").await?;
-    refuses(gateway(&["--store", "postgres://nobody:secret@127.0.0.1:9/none"])?, "127.0.0.1:9").await?;
+    refuses(
+        gateway(&["--broker", "nats://127.0.0.1:9"])?,
+        "nats://127.0.0.1:9",
+    )
+    .await?;
+    refuses(
+        gateway(&["--store", "postgres://nobody:secret@127.0.0.1:9/none"])?,
+        "127.0.0.1:9",
+    )
+    .await?;
     refuses(gateway(&["--broker", "redis://127.0.0.1"])?, "redis").await?;
     let worker = Process::worker(["--broker", "nats://127.0.0.1:9"])?;
     refuses(worker, "nats://127.0.0.1:9").await?;
@@ -57,7 +71,12 @@ async fn passwords_are_not_shown() -> Result<()> {
 #[tokio::test]
 async fn handlers_that_cannot_be_are_named() -> Result<()> {
     let nats = Nats::start()?;
-    let missing = Process::worker(["--broker", nats.url(), "--handlers-path", "/nonexistent/handlers"])?;
+    let missing = Process::worker([
+        "--broker",
+        nats.url(),
+        "--handlers-path",
+        "/nonexistent/handlers",
+    ])?;
     refuses(missing, "/nonexistent/handlers").await?;
     let lease = Process::worker(["--broker", nats.url(), "--lease", "10ms"])?;
     refuses(lease, "1s").await?;

@@ -30,9 +30,18 @@ impl Cluster {
         let store = postgres.create_database()?;
         let dir = tempfile::Builder::new().prefix("goflow-e2e-").tempdir()?;
         fs::create_dir(dir.path().join("handlers"))?;
-        let cluster = Self { nats, postgres, store, dir };
+        let cluster = Self {
+            nats,
+            postgres,
+            store,
+            dir,
+        };
         let mut migrate = Process::gf(["migrate", "--store", &cluster.store])?;
-        ensure!(migrate.wait_exit(PATIENCE).await?.success(), "gf migrate: {}", migrate.stderr());
+        ensure!(
+            migrate.wait_exit(PATIENCE).await?.success(),
+            "gf migrate: {}",
+            migrate.stderr()
+        );
         Ok(cluster)
     }
 
@@ -46,7 +55,9 @@ impl Cluster {
     /// A worker on the broker, with the handlers of the cluster and a lease of 2 s.
     pub(crate) fn worker(&self, args: &[&str]) -> Result<Process> {
         let handlers = self.handlers();
-        let mut all: Vec<OsString> = ["--broker", self.nats.url(), "--handlers-path"].map(Into::into).into();
+        let mut all: Vec<OsString> = ["--broker", self.nats.url(), "--handlers-path"]
+            .map(Into::into)
+            .into();
         all.push(handlers.into());
         if !args.contains(&"--lease") {
             all.extend(["--lease", "2s"].map(Into::into));
@@ -79,7 +90,10 @@ impl Cluster {
     /// A number that Postgres gives.
     pub(crate) fn count(&self, sql: &str) -> Result<i64> {
         let answer = self.postgres.execute(&self.store, sql)?;
-        answer.trim().parse().with_context(|| format!("{sql}: {answer:?}"))
+        answer
+            .trim()
+            .parse()
+            .with_context(|| format!("{sql}: {answer:?}"))
     }
 
     /// Waits until a number that Postgres gives is `wanted`.
@@ -110,21 +124,35 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: &str) -> Self {
-        Self { http: reqwest::Client::new(), url: url.to_owned() }
+        Self {
+            http: reqwest::Client::new(),
+            url: url.to_owned(),
+        }
     }
 
     /// The answer to a POST, whatever its status.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let answer = self.http.post(format!("{}{path}", self.url)).json(body).send().await?;
+        let answer = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .json(body)
+            .send()
+            .await?;
         let status = answer.status().as_u16();
-        Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or_default()))
+        Ok((
+            status,
+            serde_json::from_str(&answer.text().await?).unwrap_or_default(),
+        ))
     }
 
     /// The answer to a GET, whatever its status.
     pub(crate) async fn get(&self, path: &str) -> Result<(u16, Value)> {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
         let status = answer.status().as_u16();
-        Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or_default()))
+        Ok((
+            status,
+            serde_json::from_str(&answer.text().await?).unwrap_or_default(),
+        ))
     }
 
     /// Pushes a task; its id.
@@ -147,7 +175,10 @@ impl Client {
     }
 
     async fn push_with_key(&self, key: &str, task: &Value) -> Result<String> {
-        let request = self.http.post(format!("{}/v1/tasks", self.url)).header("Idempotency-Key", key);
+        let request = self
+            .http
+            .post(format!("{}/v1/tasks", self.url))
+            .header("Idempotency-Key", key);
         let answer = request.json(task).send().await?;
         let status = answer.status();
         let body: Value = answer.json().await?;
@@ -156,14 +187,24 @@ impl Client {
     }
 
     /// Pushes `count` tasks in batches of up to 500.
-    pub(crate) async fn push_batch(&self, count: usize, task: impl Fn(usize) -> Value) -> Result<Vec<String>> {
+    pub(crate) async fn push_batch(
+        &self,
+        count: usize,
+        task: impl Fn(usize) -> Value,
+    ) -> Result<Vec<String>> {
         let tasks: Vec<Value> = (0..count).map(task).collect();
         let mut ids = Vec::with_capacity(count);
         for chunk in tasks.chunks(500) {
-            let (status, body) = self.post("/v1/tasks/batch", &json!({ "tasks": chunk })).await?;
+            let (status, body) = self
+                .post("/v1/tasks/batch", &json!({ "tasks": chunk }))
+                .await?;
             ensure!(status == 202, "batch: {status} {body}");
             let accepted = body["ids"].as_array().context("ids")?;
-            ids.extend(accepted.iter().filter_map(|id| id.as_str().map(str::to_owned)));
+            ids.extend(
+                accepted
+                    .iter()
+                    .filter_map(|id| id.as_str().map(str::to_owned)),
+            );
         }
         ensure!(ids.len() == count, "{} ids for {count} tasks", ids.len());
         Ok(ids)
@@ -180,7 +221,10 @@ impl Client {
     pub(crate) async fn finished(&self, id: &str) -> Result<Value> {
         eventually(PATIENCE, async || {
             let (status, body) = self.get(&format!("/v1/tasks/{id}?wait=5s")).await?;
-            ensure!(status == 200 && body["finished_at"].is_string(), "{status} {body}");
+            ensure!(
+                status == 200 && body["finished_at"].is_string(),
+                "{status} {body}"
+            );
             Ok(body)
         })
         .await

@@ -15,23 +15,42 @@ async fn a_killed_workers_task_runs_elsewhere_within_the_lease_and_2_s() -> Resu
     let cluster = Cluster::start().await?;
     let runs = cluster.dir.path().join("runs");
     // The first run hangs; the second one returns.
-    cluster.handler("once", &format!("echo run >> {0}\n[ $(wc -l < {0}) -gt 1 ] || sleep 600\necho 7", runs.display()))?;
+    cluster.handler(
+        "once",
+        &format!(
+            "echo run >> {0}\n[ $(wc -l < {0}) -gt 1 ] || sleep 600\necho 7",
+            runs.display()
+        ),
+    )?;
     let gateway = cluster.gateway(&[])?;
     let client = Client::new(gateway.url());
     let mut doomed = cluster.worker(&[])?;
     let id = client.push(json!({"type": "once"})).await?;
     eventually(PATIENCE, async || ledger(&runs).len() == 1).await?;
     let _other = cluster.worker(&[])?;
-    eventually(PATIENCE, async || Ok::<_, anyhow::Error>(client.get("/v1/workers").await?.1["workers"].as_array().is_some_and(|w| w.len() == 2))).await?;
+    eventually(PATIENCE, async || {
+        Ok::<_, anyhow::Error>(
+            client.get("/v1/workers").await?.1["workers"]
+                .as_array()
+                .is_some_and(|w| w.len() == 2),
+        )
+    })
+    .await?;
 
     let killed = Instant::now();
     doomed.kill()?;
     eventually(PATIENCE, async || ledger(&runs).len() == 2).await?;
     let took = killed.elapsed();
-    ensure!(took < LEASE + Duration::from_secs(2), "it ran again only after {took:?}");
+    ensure!(
+        took < LEASE + Duration::from_secs(2),
+        "it ran again only after {took:?}"
+    );
 
     let task = client.finished(&id).await?;
-    ensure!(task["state"] == "succeeded" && task["result"] == 7, "{task}");
+    ensure!(
+        task["state"] == "succeeded" && task["result"] == 7,
+        "{task}"
+    );
     ensure!(task["attempt"] == 1, "a crash used up an attempt: {task}");
     Ok(())
 }
@@ -41,14 +60,27 @@ async fn a_killed_workers_handlers_end_with_it() -> Result<()> {
     let cluster = Cluster::start().await?;
     let pids = cluster.dir.path().join("pids");
     // A handler and a grandchild in the background, both of which would outlive the worker by themselves.
-    cluster.handler("family", &format!("sleep 600 & echo $! >> {0}\necho $$ >> {0}\nsleep 600", pids.display()))?;
+    cluster.handler(
+        "family",
+        &format!(
+            "sleep 600 & echo $! >> {0}\necho $$ >> {0}\nsleep 600",
+            pids.display()
+        ),
+    )?;
     let gateway = cluster.gateway(&[])?;
     let mut worker = cluster.worker(&[])?;
-    Client::new(gateway.url()).push(json!({"type": "family"})).await?;
+    Client::new(gateway.url())
+        .push(json!({"type": "family"}))
+        .await?;
     eventually(PATIENCE, async || ledger(&pids).len() == 2).await?;
     worker.kill()?;
     eventually(Duration::from_secs(10), async || {
-        let alive = |pid: &String| std::path::Path::new("/proc").join(pid).join("cmdline").exists();
+        let alive = |pid: &String| {
+            std::path::Path::new("/proc")
+                .join(pid)
+                .join("cmdline")
+                .exists()
+        };
         let left: Vec<_> = ledger(&pids).into_iter().filter(alive).collect();
         ensure!(left.is_empty(), "still alive: {left:?}");
         Ok(())
@@ -74,6 +106,9 @@ async fn a_task_whose_workers_keep_dying_ends_as_crashed() -> Result<()> {
         Ok(task)
     })
     .await?;
-    ensure!(crashed["state"] == "crashed" && crashed["attempt"] == 1 && crashed["crashes"] == 5, "{crashed}");
+    ensure!(
+        crashed["state"] == "crashed" && crashed["attempt"] == 1 && crashed["crashes"] == 5,
+        "{crashed}"
+    );
     Ok(())
 }

@@ -28,10 +28,16 @@ async fn everything_pushed_is_finished_once_though_one_of_each_is_killed() -> Re
     first.kill()?;
 
     for n in 0..ORIGINAL {
-        there.push(json!({"type": "doubler", "payload": {"N": n}})).await?;
-        there.push(json!({"type": "repeater", "payload": {"again": n}})).await?;
+        there
+            .push(json!({"type": "doubler", "payload": {"N": n}}))
+            .await?;
+        there
+            .push(json!({"type": "repeater", "payload": {"again": n}}))
+            .await?;
         let fast = json!({"fixed": "100ms"});
-        there.push(json!({"type": "errorer", "payload": {"N": n}, "backoff": fast})).await?;
+        there
+            .push(json!({"type": "errorer", "payload": {"N": n}, "backoff": fast}))
+            .await?;
     }
 
     let echoed = 2 * BATCH as i64;
@@ -44,14 +50,23 @@ async fn everything_pushed_is_finished_once_though_one_of_each_is_killed() -> Re
         )
         .await?;
     for (wanted, sql) in [
-        (echoed + 2 * original, "select count(*) from goflow_tasks where state = 'succeeded'"),
-        (echoed, "select count(distinct result->>'n') from goflow_tasks where type = 'echo' and result = payload"),
+        (
+            echoed + 2 * original,
+            "select count(*) from goflow_tasks where state = 'succeeded'",
+        ),
+        (
+            echoed,
+            "select count(distinct result->>'n') from goflow_tasks where type = 'echo' and result = payload",
+        ),
         (
             original,
             "select count(distinct payload->>'N') from goflow_tasks
              where type = 'doubler' and result = to_jsonb(2 * (payload->>'N')::int)",
         ),
-        (original, "select count(*) from goflow_tasks where type = 'repeater' and result = payload"),
+        (
+            original,
+            "select count(*) from goflow_tasks where type = 'repeater' and result = payload",
+        ),
         (
             original,
             r#"select count(*) from goflow_tasks where type = 'errorer' and state = 'failed' and attempt = 3
@@ -72,21 +87,38 @@ async fn a_task_is_pushed_through_one_gateway_and_awaited_on_another() -> Result
     let second = cluster.gateway(&[])?;
     let _worker = cluster.worker(&[])?;
 
-    let id = Client::new(first.url()).push(json!({"type": "doubler", "payload": {"N": 10}})).await?;
+    let id = Client::new(first.url())
+        .push(json!({"type": "doubler", "payload": {"N": 10}}))
+        .await?;
     let task = Client::new(second.url()).finished(&id).await?;
-    ensure!(task["state"] == "succeeded" && task["result"] == 20, "{task}");
-    ensure!(task["attempt"] == 1 && task["attempts"] == json!([]), "{task}");
+    ensure!(
+        task["state"] == "succeeded" && task["result"] == 20,
+        "{task}"
+    );
+    ensure!(
+        task["attempt"] == 1 && task["attempts"] == json!([]),
+        "{task}"
+    );
 
     let mut here = client::connect(first.url()).await?;
     let mut there = client::connect(second.url()).await?;
     let push = PushTaskRequest {
         r#type: "doubler".into(),
-        payload: Some(Content { data: br#"{"N": 21}"#.to_vec().into(), content_type: "application/json".into() }),
+        payload: Some(Content {
+            data: br#"{"N": 21}"#.to_vec().into(),
+            content_type: "application/json".into(),
+        }),
         ..Default::default()
     };
     let id = here.push_task(push).await?.into_inner().id;
-    let timeout = Some(prost_types::Duration { seconds: 30, nanos: 0 });
-    let result = there.wait_result(WaitResultRequest { id, timeout }).await?.into_inner();
+    let timeout = Some(prost_types::Duration {
+        seconds: 30,
+        nanos: 0,
+    });
+    let result = there
+        .wait_result(WaitResultRequest { id, timeout })
+        .await?
+        .into_inner();
     let content = result.result.context("a result")?;
     ensure!(content.data == "42", "{content:?}");
     Ok(())

@@ -11,22 +11,47 @@ async fn tasks_without_a_row_are_recorded_by_their_outcome() -> Result<()> {
     cluster.original_handlers()?;
     let gateway = cluster.gateway(&["--record", "outcome"])?;
     let client = Client::new(gateway.url());
-    let id = client.push(json!({"type": "doubler", "payload": {"N": 4}})).await?;
-    ensure!(cluster.count("select count(*) from goflow_tasks")? == 0, "a row was written at accept");
+    let id = client
+        .push(json!({"type": "doubler", "payload": {"N": 4}}))
+        .await?;
+    ensure!(
+        cluster.count("select count(*) from goflow_tasks")? == 0,
+        "a row was written at accept"
+    );
     let (status, body) = client.get(&format!("/v1/tasks/{id}")).await?;
-    ensure!(status == 404 && body["code"] == "not_recorded_yet", "{status} {body}");
-    let (status, body) = client.post(&format!("/v1/tasks/{id}/cancel"), &json!({})).await?;
-    ensure!(status == 409 && body["code"] == "needs_full_record", "{status} {body}");
+    ensure!(
+        status == 404 && body["code"] == "not_recorded_yet",
+        "{status} {body}"
+    );
+    let (status, body) = client
+        .post(&format!("/v1/tasks/{id}/cancel"), &json!({}))
+        .await?;
+    ensure!(
+        status == 409 && body["code"] == "needs_full_record",
+        "{status} {body}"
+    );
 
-    let failing = client.push(json!({"type": "errorer", "payload": {"N": 1}, "backoff": {"fixed": "100ms"}})).await?;
-    let delayed = client.push(json!({"type": "echo", "payload": 1, "delay": "1s"})).await?;
-    ensure!(client.task(&delayed).await?["state"] == "scheduled", "a delayed task has a row");
+    let failing = client
+        .push(json!({"type": "errorer", "payload": {"N": 1}, "backoff": {"fixed": "100ms"}}))
+        .await?;
+    let delayed = client
+        .push(json!({"type": "echo", "payload": 1, "delay": "1s"}))
+        .await?;
+    ensure!(
+        client.task(&delayed).await?["state"] == "scheduled",
+        "a delayed task has a row"
+    );
 
     let mut doomed = cluster.worker(&[])?;
     ensure!(client.finished_surely(&id).await?["result"] == 8);
     let task = client.finished_surely(&failing).await?;
     ensure!(task["state"] == "failed" && task["attempt"] == 3, "{task}");
-    ensure!(task["attempts"].as_array().is_some_and(|attempts| attempts.len() == 3), "{task}");
+    ensure!(
+        task["attempts"]
+            .as_array()
+            .is_some_and(|attempts| attempts.len() == 3),
+        "{task}"
+    );
     ensure!(client.finished_surely(&delayed).await?["state"] == "succeeded");
 
     for n in 0..500 {

@@ -10,7 +10,10 @@ use tokio::process::Command;
 use crate::cluster::Cluster;
 
 fn binary_dir() -> Result<PathBuf> {
-    Ok(binary("gf")?.parent().context("a binary is in a directory")?.to_owned())
+    Ok(binary("gf")?
+        .parent()
+        .context("a binary is in a directory")?
+        .to_owned())
 }
 
 fn root() -> PathBuf {
@@ -21,7 +24,9 @@ fn root() -> PathBuf {
 fn blocks() -> Result<Vec<String>> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     let after = readme.split("```sh\n").skip(1);
-    after.map(|rest| Ok(rest.split("```").next().context("a block ends")?.to_owned())).collect()
+    after
+        .map(|rest| Ok(rest.split("```").next().context("a block ends")?.to_owned()))
+        .collect()
 }
 
 /// Runs commands in the repository's root with the binaries in the path; what they print.
@@ -29,16 +34,27 @@ async fn shell(commands: &str, env: &[(&str, &str)]) -> Result<String> {
     let bin = binary_dir()?;
     let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
     let mut command = Command::new("bash");
-    command.args(["-c", &format!("set -eum\n{commands}")]).current_dir(root()).env("PATH", path);
+    command
+        .args(["-c", &format!("set -eum\n{commands}")])
+        .current_dir(root())
+        .env("PATH", path);
     command.envs(env.iter().copied()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(200), command.output()).await.context(commands.to_owned())??;
+    let output = tokio::time::timeout(Duration::from_secs(200), command.output())
+        .await
+        .context(commands.to_owned())??;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{commands}\n{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{commands}\n{stdout}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(stdout)
 }
 
 fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }
 
 #[tokio::test]
@@ -50,16 +66,35 @@ async fn the_first_minute() -> Result<()> {
             .replace("target/release/gf", "gf")
             .replace("localhost:8080", url.trim_start_matches("http://"))
     };
-    let [once, dev, use_it] = &blocks[..3] else { anyhow::bail!("three blocks: {blocks:?}") };
-    ensure!(shell(&local(once, ""), &[("GF_LISTEN", "127.0.0.1:0")]).await?.trim() == "20");
+    let [once, dev, use_it] = &blocks[..3] else {
+        anyhow::bail!("three blocks: {blocks:?}")
+    };
+    ensure!(
+        shell(&local(once, ""), &[("GF_LISTEN", "127.0.0.1:0")])
+            .await?
+            .trim()
+            == "20"
+    );
 
     let handlers = root().join("examples/handlers");
-    ensure!(dev.trim() == "cargo run --release --bin gf -- dev --handlers-path examples/handlers", "{dev}");
-    let mut process = Process::gf(["dev", "--listen", "127.0.0.1:0", "--handlers-path", &handlers.to_string_lossy()])?;
+    ensure!(
+        dev.trim() == "cargo run --release --bin gf -- dev --handlers-path examples/handlers",
+        "{dev}"
+    );
+    let mut process = Process::gf([
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--handlers-path",
+        &handlers.to_string_lossy(),
+    ])?;
     let url = process.wait_listening()?;
     let said = shell(&local(use_it, &url), &[("GF_SERVER", &url)]).await?;
     ensure!(said.lines().next() == Some("20"), "{said}");
-    ensure!(said.contains("doubler") && said.contains(r#"{"id":""#), "{said}");
+    ensure!(
+        said.contains("doubler") && said.contains(r#"{"id":""#),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -67,7 +102,10 @@ async fn the_first_minute() -> Result<()> {
 async fn the_cluster_by_hand() -> Result<()> {
     let cluster = Cluster::start().await?;
     let blocks = blocks()?;
-    let block = blocks.iter().find(|block| block.contains("gf migrate")).context("the distributed block")?;
+    let block = blocks
+        .iter()
+        .find(|block| block.contains("gf migrate"))
+        .context("the distributed block")?;
     let (first, second) = (free_port()?, free_port()?);
     let store = cluster.postgres.create_database()?;
     let commands = block
@@ -76,23 +114,37 @@ async fn the_cluster_by_hand() -> Result<()> {
         .replace("8080", &first.to_string())
         .replace("8081", &second.to_string());
     // People type slower than a script runs.
-    let ready = format!("until curl -fs http://127.0.0.1:{first}/readyz && curl -fs http://127.0.0.1:{second}/readyz; do sleep 0.1; done");
+    let ready = format!(
+        "until curl -fs http://127.0.0.1:{first}/readyz && curl -fs http://127.0.0.1:{second}/readyz; do sleep 0.1; done"
+    );
     let commands = commands.replace("\n\nid=", &format!("\n{ready} > /dev/null\nid="));
     let said = shell(
         &format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}"),
         &[("GF_SERVER", &format!("http://127.0.0.1:{first}"))],
     )
     .await?;
-    ensure!(said.contains("succeeded | ") && said.contains(r#"{"ms": 3000}"#), "{said}");
+    ensure!(
+        said.contains("succeeded | ") && said.contains(r#"{"ms": 3000}"#),
+        "{said}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn the_main_job_by_script() -> Result<()> {
     let blocks = blocks()?;
-    ensure!(blocks.iter().any(|block| block.trim() == "scripts/main-job 100000"), "{blocks:?}");
+    ensure!(
+        blocks
+            .iter()
+            .any(|block| block.trim() == "scripts/main-job 100000"),
+        "{blocks:?}"
+    );
     let bin = binary_dir()?;
-    let said = shell("scripts/main-job 5000", &[("GF_BIN_DIR", &bin.to_string_lossy())]).await?;
+    let said = shell(
+        "scripts/main-job 5000",
+        &[("GF_BIN_DIR", &bin.to_string_lossy())],
+    )
+    .await?;
     ensure!(said.contains("5000 rows, 5000 right results"), "{said}");
     Ok(())
 }

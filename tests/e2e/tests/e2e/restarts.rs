@@ -28,19 +28,31 @@ impl Load {
                 let mut n = 0;
                 while !stop.load(Ordering::SeqCst) {
                     n += 1;
-                    client.push_surely(&format!("{pusher}-{n}"), &json!({"type": "echo", "payload": n})).await?;
+                    client
+                        .push_surely(
+                            &format!("{pusher}-{n}"),
+                            &json!({"type": "echo", "payload": n}),
+                        )
+                        .await?;
                     accepted.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(())
             })
         };
         let pushing = urls.iter().cycle().take(4).enumerate().map(push).collect();
-        Self { stop, accepted, pushing }
+        Self {
+            stop,
+            accepted,
+            pushing,
+        }
     }
 
     async fn accepts(&self, more: usize) -> Result<()> {
         let wanted = self.accepted.load(Ordering::SeqCst) + more;
-        eventually(PATIENCE, async || self.accepted.load(Ordering::SeqCst) >= wanted).await
+        eventually(PATIENCE, async || {
+            self.accepted.load(Ordering::SeqCst) >= wanted
+        })
+        .await
     }
 
     async fn end(self, cluster: &Cluster) -> Result<()> {
@@ -49,10 +61,16 @@ impl Load {
             pushing.await??;
         }
         let accepted = self.accepted.load(Ordering::SeqCst);
-        let done = "select count(*) from goflow_tasks where state = 'succeeded' and result = payload";
-        cluster.counted(done, accepted.try_into()?, PATIENCE).await?;
+        let done =
+            "select count(*) from goflow_tasks where state = 'succeeded' and result = payload";
+        cluster
+            .counted(done, accepted.try_into()?, PATIENCE)
+            .await?;
         let all = cluster.count("select count(*) from goflow_tasks")?;
-        ensure!(all == i64::try_from(accepted)?, "{all} tasks, {accepted} were accepted");
+        ensure!(
+            all == i64::try_from(accepted)?,
+            "{all} tasks, {accepted} were accepted"
+        );
         Ok(())
     }
 }
@@ -109,13 +127,21 @@ async fn gateways_and_workers_roll_under_load() -> Result<()> {
     for _ in 0..2 {
         load.accepts(100).await?;
         first.terminate()?;
-        ensure!(first.wait_exit(Duration::from_secs(40)).await?.success(), "{}", first.stderr());
+        ensure!(
+            first.wait_exit(Duration::from_secs(40)).await?.success(),
+            "{}",
+            first.stderr()
+        );
         first.start_again()?;
         load.accepts(100).await?;
         second.kill()?;
         second.start_again()?;
         left.terminate()?;
-        ensure!(left.wait_exit(Duration::from_secs(40)).await?.success(), "{}", left.stderr());
+        ensure!(
+            left.wait_exit(Duration::from_secs(40)).await?.success(),
+            "{}",
+            left.stderr()
+        );
         left.start_again()?;
         load.accepts(100).await?;
         right.kill()?;

@@ -15,7 +15,10 @@ async fn a_type_nobody_serves_stays_visible_and_runs_when_its_worker_appears() -
     let id = client.push(json!({"type": "later", "payload": 5})).await?;
     eventually(PATIENCE, async || {
         let task = client.task(&id).await?;
-        ensure!(task["unserved"] == true && task["state"] == "queued", "{task}");
+        ensure!(
+            task["unserved"] == true && task["state"] == "queued",
+            "{task}"
+        );
         let (_, queues) = client.get("/v1/queues").await?;
         ensure!(queues.to_string().contains("later"), "{queues}");
         Ok(())
@@ -24,7 +27,10 @@ async fn a_type_nobody_serves_stays_visible_and_runs_when_its_worker_appears() -
     cluster.handler("later", "cat")?;
     let _late = cluster.worker(&[])?;
     let task = client.finished(&id).await?;
-    ensure!(task["state"] == "succeeded" && task["result"] == 5 && task["attempt"] == 1, "{task}");
+    ensure!(
+        task["state"] == "succeeded" && task["result"] == 5 && task["attempt"] == 1,
+        "{task}"
+    );
     Ok(())
 }
 
@@ -39,9 +45,19 @@ async fn two_workers_with_different_types_on_one_queue_finish_everything() -> Re
         std::fs::create_dir(&dir)?;
         write_handler(&dir, name, "cat")?;
         let path = dir.to_str().unwrap_or_default();
-        workers.push(goflow_test_servers::Process::worker(["--broker", cluster.nats.url(), "--handlers-path", path])?);
+        workers.push(goflow_test_servers::Process::worker([
+            "--broker",
+            cluster.nats.url(),
+            "--handlers-path",
+            path,
+        ])?);
     }
-    client.push_batch(200, |n| json!({"type": if n % 2 == 0 { "left" } else { "right" }, "payload": n})).await?;
+    client
+        .push_batch(
+            200,
+            |n| json!({"type": if n % 2 == 0 { "left" } else { "right" }, "payload": n}),
+        )
+        .await?;
     cluster
         .counted(
             "select count(*) from goflow_tasks
@@ -60,27 +76,47 @@ async fn a_cancelled_queued_task_never_runs() -> Result<()> {
     cluster.handler("mark", &format!("echo $(cat) >> {}", runs.display()))?;
     let gateway = cluster.gateway(&[])?;
     let client = Client::new(gateway.url());
-    let ids = client.push_batch(10, |n| json!({"type": "mark", "payload": n})).await?;
+    let ids = client
+        .push_batch(10, |n| json!({"type": "mark", "payload": n}))
+        .await?;
     for id in &ids[..5] {
-        let (status, task) = client.post(&format!("/v1/tasks/{id}/cancel"), &json!({})).await?;
-        ensure!(status == 200 && task["state"] == "cancelled", "{status} {task}");
-        let (status, _) = client.post(&format!("/v1/tasks/{id}/cancel"), &json!({})).await?;
+        let (status, task) = client
+            .post(&format!("/v1/tasks/{id}/cancel"), &json!({}))
+            .await?;
+        ensure!(
+            status == 200 && task["state"] == "cancelled",
+            "{status} {task}"
+        );
+        let (status, _) = client
+            .post(&format!("/v1/tasks/{id}/cancel"), &json!({}))
+            .await?;
         ensure!(status == 409, "a second cancel: {status}");
     }
     let _worker = cluster.worker(&[])?;
     for id in &ids[5..] {
         ensure!(client.finished(id).await?["state"] == "succeeded");
     }
-    cluster.counted("select count(*) from goflow_tasks where state = 'cancelled'", 5, PATIENCE).await?;
+    cluster
+        .counted(
+            "select count(*) from goflow_tasks where state = 'cancelled'",
+            5,
+            PATIENCE,
+        )
+        .await?;
     let mut ran = ledger(&runs);
     ran.sort();
     ensure!(ran == ["5", "6", "7", "8", "9"], "ran: {ran:?}");
 
     // A cancelled task can be opened again, and then it runs.
-    let (status, _) = client.post(&format!("/v1/tasks/{}/retry", ids[0]), &json!({})).await?;
+    let (status, _) = client
+        .post(&format!("/v1/tasks/{}/retry", ids[0]), &json!({}))
+        .await?;
     ensure!(status == 200, "retry: {status}");
     let task = client.finished(&ids[0]).await?;
-    ensure!(task["state"] == "succeeded" && task["attempt"] == 2, "{task}");
+    ensure!(
+        task["state"] == "succeeded" && task["attempt"] == 2,
+        "{task}"
+    );
     Ok(())
 }
 
@@ -89,15 +125,33 @@ async fn garbage_in_a_queue_is_set_aside_and_its_neighbours_go_on() -> Result<()
     let cluster = Cluster::start().await?;
     let gateway = cluster.gateway(&[])?;
     let client = Client::new(gateway.url());
-    client.push_batch(50, |n| json!({"type": "echo", "payload": n})).await?;
+    client
+        .push_batch(50, |n| json!({"type": "echo", "payload": n}))
+        .await?;
     let nats = async_nats::connect(cluster.nats.url()).await?;
     let jetstream = async_nats::jetstream::new(nats);
-    for garbage in [&b""[..], b"not msgpack", b"\x81\xa1v\xce\xff\xff\xff\xff", &[0xdf, 0xff, 0xff, 0xff, 0xff]] {
-        jetstream.publish("gf.q.default.1.echo", garbage.into()).await?.await?;
+    for garbage in [
+        &b""[..],
+        b"not msgpack",
+        b"\x81\xa1v\xce\xff\xff\xff\xff",
+        &[0xdf, 0xff, 0xff, 0xff, 0xff],
+    ] {
+        jetstream
+            .publish("gf.q.default.1.echo", garbage.into())
+            .await?
+            .await?;
     }
-    client.push_batch(50, |n| json!({"type": "echo", "payload": 50 + n})).await?;
+    client
+        .push_batch(50, |n| json!({"type": "echo", "payload": 50 + n}))
+        .await?;
     let _worker = cluster.worker(&[])?;
-    cluster.counted("select count(*) from goflow_tasks where state = 'succeeded'", 100, PATIENCE).await?;
+    cluster
+        .counted(
+            "select count(*) from goflow_tasks where state = 'succeeded'",
+            100,
+            PATIENCE,
+        )
+        .await?;
     eventually(PATIENCE, async || {
         let stream = jetstream.get_stream("GF_QUARANTINE").await?;
         let aside = stream.get_info().await?.state.messages;
@@ -107,7 +161,11 @@ async fn garbage_in_a_queue_is_set_aside_and_its_neighbours_go_on() -> Result<()
     .await?;
     let stream = jetstream.get_stream("GF_QUARANTINE").await?;
     let first = stream.get_raw_message(1).await?;
-    let reason = first.headers.get("Gf-Reason").map(|value| value.to_string()).unwrap_or_default();
+    let reason = first
+        .headers
+        .get("Gf-Reason")
+        .map(|value| value.to_string())
+        .unwrap_or_default();
     ensure!(!reason.is_empty(), "no reason: {:?}", first.headers);
     Ok(())
 }

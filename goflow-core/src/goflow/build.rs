@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::{GoFlow, Inner, Record, Stage};
+use super::{GoFlow, Inner, Stage};
 use crate::broker::{self, Connection};
+use crate::engine::Record;
+use crate::error::Error;
 use crate::handler::{Handlers, IntoHandler};
 use crate::store::TaskStore;
 use crate::store::memory::{self, MemoryStore};
 use crate::worker::{DEFAULT_GRACE, DEFAULT_WORKERS, Worker};
-use crate::error::Error;
 
 /// How to build a [`GoFlow`] in local mode: everything in this process.
 #[derive(Debug)]
@@ -104,10 +105,16 @@ impl LocalBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let options = broker::memory::Options { results_capacity: self.outcomes, ..Default::default() };
+        let options = broker::memory::Options {
+            results_capacity: self.outcomes,
+            ..Default::default()
+        };
         let connection = broker::memory::connect(options);
         let store = self.store.unwrap_or_else(|| {
-            Arc::new(MemoryStore::new(memory::Options { max_live: self.tasks, ..Default::default() }))
+            Arc::new(MemoryStore::new(memory::Options {
+                max_live: self.tasks,
+                ..Default::default()
+            }))
         });
         let worker = Worker::builder()
             .broker(connection.clone())
@@ -124,10 +131,12 @@ impl LocalBuilder {
             local: Some(worker),
             push_timeout: self.push_timeout,
             grace: self.grace,
-            running: RwLock::default(),
+            engine: RwLock::default(),
             stage: Mutex::new(Stage::Built),
         };
-        Ok(GoFlow { inner: Arc::new(inner) })
+        Ok(GoFlow {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -168,15 +177,21 @@ impl Builder {
     /// The queue, not started yet.
     pub fn build(self) -> GoFlow {
         let inner = Inner {
-            connection: self.connection.unwrap_or_else(|| broker::memory::connect(Default::default())),
-            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(Default::default()))),
+            connection: self
+                .connection
+                .unwrap_or_else(|| broker::memory::connect(Default::default())),
+            store: self
+                .store
+                .unwrap_or_else(|| Arc::new(MemoryStore::new(Default::default()))),
             record: self.record,
             local: None,
             push_timeout: self.push_timeout,
             grace: Duration::ZERO,
-            running: RwLock::default(),
+            engine: RwLock::default(),
             stage: Mutex::new(Stage::Built),
         };
-        GoFlow { inner: Arc::new(inner) }
+        GoFlow {
+            inner: Arc::new(inner),
+        }
     }
 }

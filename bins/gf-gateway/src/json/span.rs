@@ -1,0 +1,135 @@
+//! Durations and times as clients write them.
+
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A duration: a text such as `10s` or `1h 30m`, or a number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Span(pub Duration);
+
+/// Reads a duration as text: `10s`, `1h 30m`, or a plain number of seconds.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let number = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
+    match number {
+        Some(Ok(duration)) => Ok(duration),
+        Some(Err(_)) => Err(format!("{text:?} is no duration")),
+        None => humantime::parse_duration(text).map_err(|_| {
+            format!(
+                "{:?} is no duration: write 10s, 1h 30m or a number of seconds",
+                clip(text)
+            )
+        }),
+    }
+}
+
+/// Reads a time as RFC 3339 has it.
+pub(crate) fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+        format!(
+            "{:?} is no time: write it like 2030-01-31T12:00:00Z",
+            clip(text)
+        )
+    })
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SpanVisitor)
+    }
+}
+
+struct SpanVisitor;
+
+impl Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a duration such as \"10s\", or a number of seconds")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Span, E> {
+        Ok(Span(Duration::from_secs(seconds)))
+    }
+
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Span, E> {
+        u64::try_from(seconds)
+            .map_err(|_| E::custom("a duration is never negative"))
+            .and_then(|s| self.visit_u64(s))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Span, E> {
+        Duration::try_from_secs_f64(seconds)
+            .map(Span)
+            .map_err(E::custom)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
+        parse(text).map(Span).map_err(E::custom)
+    }
+}
+
+/// A time as RFC 3339 has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Moment(pub OffsetDateTime);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        parse_time(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_in_every_form() {
+        for (json, millis) in [
+            ("10", 10_000),
+            ("1.5", 1_500),
+            ("\"10s\"", 10_000),
+            ("\"1m 30s\"", 90_000),
+            ("\"250ms\"", 250),
+            ("\"2\"", 2_000),
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Span>(json).unwrap(),
+                Span(Duration::from_millis(millis)),
+                "{json}"
+            );
+        }
+        for bad in [
+            "-1", "\"-1\"", "\"soon\"", "1e400", "\"NaN\"", "\"inf\"", "null", "[]", "1e30", "\"\"",
+        ] {
+            assert!(
+                serde_json::from_str::<Span>(bad).is_err(),
+                "{bad} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert!(serde_json::from_str::<Moment>("\"2030-01-31T12:00:00Z\"").is_ok());
+        for bad in [
+            "\"tomorrow\"",
+            "1",
+            "\"2030-01-31\"",
+            "\"2030-02-31T12:00:00Z\"",
+        ] {
+            assert!(
+                serde_json::from_str::<Moment>(bad).is_err(),
+                "{bad} was accepted"
+            );
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What every goflow process does at start and end: settings, logging, adapters by URL, signals.
+//!
+//! ```no_run
+//! # #[derive(Debug, clap::Parser)] struct Args { #[arg(long)] broker: gf_process::BrokerUrl }
+//! fn main() -> std::process::ExitCode {
+//!     let args: Args = gf_process::parse();
+//!     gf_process::exit("gf-example", run(args))
+//! }
+//!
+//! fn run(args: Args) -> anyhow::Result<()> {
+//!     gf_process::logging::init(gf_process::logging::Format::Text)?;
+//!     tokio::runtime::Runtime::new()?.block_on(async {
+//!         let connection = gf_process::adapters::broker(&args.broker).await?;
+//!         // … serve …
+//!         gf_process::shutdown::signal().await;
+//!         drop(connection);
+//!         Ok(())
+//!     })
+//! }
+//! ```
+
+pub mod adapters;
+mod duration;
+mod exit;
+pub mod logging;
+pub mod settings;
+pub mod shutdown;
+mod url;
+
+pub use duration::duration;
+pub use exit::{Usage, exit};
+pub use settings::parse;
+pub use url::{BrokerUrl, StoreUrl};

@@ -1,0 +1,44 @@
+//! When a process has to go.
+
+use std::future::pending;
+
+use tokio::signal::unix::{Signal, SignalKind, signal as listen};
+use tracing::{error, info, warn};
+
+/// What a shell gives a process ended by Ctrl-C.
+const EXIT_CODE: i32 = 130;
+
+/// Ends at the first SIGTERM or SIGINT and gives its name. A second one ends the process at once, with code 130:
+/// whoever sends it does not want to wait for the first.
+pub async fn signal() -> &'static str {
+    let (mut terminate, mut interrupt) = match (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    ) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            // The signals still end the process, only without an orderly shutdown.
+            error!(%error, "signals cannot be listened to");
+            pending().await
+        }
+    };
+    let name = next(&mut terminate, &mut interrupt).await;
+    info!(
+        signal = name,
+        "shutting down; the signal again ends the process at once"
+    );
+    // Owned by nobody on purpose: it is to outlive whatever hangs in the shutdown.
+    tokio::spawn(async move {
+        let name = next(&mut terminate, &mut interrupt).await;
+        warn!(signal = name, "not waiting any longer");
+        std::process::exit(EXIT_CODE);
+    });
+    name
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

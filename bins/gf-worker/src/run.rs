@@ -1,0 +1,41 @@
+//! The life of the program.
+
+use anyhow::{Context, Result, bail};
+use gf_process::{Usage, adapters, logging, shutdown};
+use goflow_core::Worker;
+use tracing::info;
+
+use crate::args::Args;
+use crate::stock::stock_handlers;
+
+/// Runs tasks until SIGTERM or SIGINT, then lets what runs end for the grace and gives the rest back.
+///
+/// # Errors
+/// When a setting is wrong, the broker cannot be reached at the start, or the shutdown fails.
+pub async fn run(args: Args) -> Result<()> {
+    logging::init(args.log_format)?;
+    if args.broker.is_memory() {
+        bail!(Usage(
+            "a memory broker has no workers outside its process: use nats://HOST:PORT, or `gf dev` or gf-gateway \
+             with --num-workers, which run workers inside"
+                .to_owned()
+        ));
+    }
+    let handlers = stock_handlers(args.handlers_path.as_deref())?;
+    let types = handlers.types();
+    let connection = adapters::broker(&args.broker).await?;
+    let mut builder = Worker::builder()
+        .broker(connection)
+        .handlers(handlers)
+        .num_workers(args.num_workers as usize)
+        .queues(args.queues.iter().map(|queue| queue.as_str()))
+        .grace(args.grace);
+    if let Some(lease) = args.lease {
+        builder = builder.lease(lease);
+    }
+    let worker = builder.build().context("set up the worker")?;
+    worker.start().await.context("start the worker")?;
+    info!(worker = %worker.id(), broker = %args.broker, queues = ?args.queues, ?types, "taking tasks");
+    shutdown::signal().await;
+    worker.close().await.context("shut down")
+}

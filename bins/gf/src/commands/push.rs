@@ -1,0 +1,102 @@
+//! `gf push` and `gf wait`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use goflow_core::State;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::args::Push;
+use crate::client::{self, Client};
+use crate::failure::Failure;
+use crate::output;
+use crate::payload;
+
+#[derive(Serialize)]
+struct Body {
+    r#type: String,
+    payload: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    id: String,
+}
+
+/// Pushes a task; waits for it if asked to.
+pub(super) async fn run(client: &Client, push: Push) -> Result<u8> {
+    let key = push
+        .idempotency_key
+        .as_deref()
+        .map(HeaderValue::from_str)
+        .transpose();
+    let key = key.map_err(|_| Failure::Usage("--idempotency-key: use visible ASCII".to_owned()))?;
+    let span = |span: Duration| humantime::format_duration(span).to_string();
+    let body = Body {
+        payload: payload::read(&push.payload, push.content_type.as_deref())?,
+        r#type: push.task_type,
+        content_type: push.content_type,
+        queue: push.queue,
+        delay: push.delay.map(span),
+        run_at: push.run_at,
+        max_attempts: push.max_attempts,
+        timeout: push.timeout_per_attempt.map(span),
+        headers: push.header.into_iter().collect(),
+        tags: push.tag.into_iter().collect(),
+    };
+    let mut request = client.request(Method::POST, "v1/tasks")?;
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let request = request
+        .header(CONTENT_TYPE, "application/json")
+        .body(serde_json::to_vec(&body)?);
+    let Accepted { id } = client::parse(&client.send(request).await?)?;
+    if push.wait {
+        return wait(client, &id, push.timeout).await;
+    }
+    output::line(&id)?;
+    Ok(0)
+}
+
+/// Waits for a task and prints its result, or says on stderr how else it ended.
+pub(super) async fn wait(client: &Client, id: &str, timeout: Duration) -> Result<u8> {
+    let task = client.wait(id, timeout).await?;
+    if task.state == State::Succeeded {
+        output::json(task.result.as_ref().map_or("null", |result| result.get()))?;
+        return Ok(0);
+    }
+    let error = task
+        .error
+        .map(|error| format!(": {}", error.trim_end()))
+        .unwrap_or_default();
+    eprintln!("gf: task {id} {}{error}", ended(task.state));
+    Ok(1)
+}
+
+fn ended(state: State) -> String {
+    match state {
+        State::Cancelled => "was cancelled".to_owned(),
+        other => other.to_string(),
+    }
+}

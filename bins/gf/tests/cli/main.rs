@@ -1,0 +1,8 @@
+//! The program `gf` against a gateway of the test's own.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod dev;
+mod reading;
+mod support;
+mod waiting;

@@ -1,0 +1,176 @@
+//! Pushing: checks, room, deadlines, and the names of repeatable pushes.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Engine, Record, accept};
+use crate::broker;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::limits;
+use crate::store::{self, IdempotencyKey, NewTasks};
+use crate::task::{Start, Task, TaskSpec};
+
+/// How long a push may take, room aside.
+const PUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often a push that waits for room looks again, for tasks that finish in other engines.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+impl Engine {
+    /// Pushes a task, waiting for room for `patience`.
+    pub(crate) async fn push(&self, task: Task, patience: Duration) -> Result<TaskId, Error> {
+        limits::check(&task.spec)?;
+        let Task {
+            spec,
+            idempotency_key,
+        } = task;
+        if self.core.record == Record::Outcome
+            && spec.start == Start::Now
+            && idempotency_key.is_none()
+        {
+            return self.publish(spec).await;
+        }
+        let key = idempotency_key
+            .map(|key| idempotency(key, &spec))
+            .transpose()?;
+        let ids = self
+            .accept_in_time(
+                NewTasks {
+                    tasks: vec![spec],
+                    key,
+                },
+                patience,
+            )
+            .await?;
+        ids.first()
+            .copied()
+            .ok_or_else(|| Error::invalid("the store gave no id"))
+    }
+
+    /// Pushes many tasks, all or none, waiting for room for `patience`.
+    pub(crate) async fn push_many(
+        &self,
+        tasks: Vec<Task>,
+        patience: Duration,
+    ) -> Result<Vec<TaskId>, Error> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        check_batch(&tasks)?;
+        let tasks = tasks.into_iter().map(|task| task.spec).collect();
+        self.accept_in_time(NewTasks { tasks, key: None }, patience)
+            .await
+    }
+
+    async fn accept_in_time(
+        &self,
+        tasks: NewTasks,
+        patience: Duration,
+    ) -> Result<Vec<TaskId>, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let room = self.core.room.notified();
+            let full = match self.accept(tasks.clone()).await {
+                Err(error @ Error::QueueFull { .. }) => error,
+                other => return other,
+            };
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+            tokio::select! { () = room => {}, () = tokio::time::sleep_until(look_again) => {} }
+            if Instant::now() >= deadline {
+                return Err(full);
+            }
+        }
+    }
+
+    async fn accept(&self, tasks: NewTasks) -> Result<Vec<TaskId>, Error> {
+        self.core.check_claim()?;
+        let (reply, answer) = oneshot::channel();
+        let accepted = async {
+            self.accept
+                .send(accept::Request { tasks, reply })
+                .await
+                .map_err(|_| Error::NotStarted)?;
+            answer.await.map_err(|_| Error::NotStarted)?
+        };
+        let late = |_| Err(store::Error::unavailable("push", "no commit within 5 s").into());
+        tokio::time::timeout(PUSH_DEADLINE, accepted)
+            .await
+            .unwrap_or_else(late)
+    }
+
+    async fn publish(&self, spec: TaskSpec) -> Result<TaskId, Error> {
+        self.core.check_claim()?;
+        let (reply, answer) = oneshot::channel();
+        let published = async {
+            self.publish
+                .send(accept::Publish { spec, reply })
+                .await
+                .map_err(|_| Error::NotStarted)?;
+            answer.await.map_err(|_| Error::NotStarted)?
+        };
+        let late = |_| Err(broker::Error::unavailable("push", "not published within 5 s").into());
+        tokio::time::timeout(PUSH_DEADLINE, published)
+            .await
+            .unwrap_or_else(late)
+    }
+}
+
+fn check_batch(tasks: &[Task]) -> Result<(), Error> {
+    if tasks.len() > limits::MAX_BATCH {
+        return Err(Error::invalid(format!(
+            "{} tasks, {} is the most",
+            tasks.len(),
+            limits::MAX_BATCH
+        )));
+    }
+    let mut bytes = 0;
+    for (index, task) in tasks.iter().enumerate() {
+        limits::check(&task.spec)
+            .map_err(|error| Error::invalid(format!("task {index}: {error}")))?;
+        if task.idempotency_key.is_some() {
+            return Err(Error::invalid(format!(
+                "task {index}: an idempotency key needs a push of its own"
+            )));
+        }
+        bytes += task.spec.payload.len();
+    }
+    if bytes > limits::MAX_BATCH_BYTES {
+        return Err(Error::TooLarge {
+            what: "batch",
+            bytes,
+            limit: limits::MAX_BATCH_BYTES,
+        });
+    }
+    Ok(())
+}
+
+/// Names a push by its key and what it asks for, the id aside.
+fn idempotency(key: String, spec: &TaskSpec) -> Result<IdempotencyKey, Error> {
+    if key.is_empty() || key.len() > limits::MAX_KEY_BYTES || key.chars().any(char::is_control) {
+        let most = limits::MAX_KEY_BYTES;
+        return Err(Error::invalid(format!(
+            "an idempotency key has 1 to {most} bytes and no control characters"
+        )));
+    }
+    let fixed = TaskSpec {
+        id: TaskId::from(uuid::Uuid::nil()),
+        ..spec.clone()
+    };
+    let bytes =
+        rmp_serde::to_vec_named(&fixed).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(IdempotencyKey {
+        key,
+        body_hash: fnv1a(&bytes),
+    })
+}
+
+/// FNV-1a, 64 bits: the same in every version and process, which the standard hasher does not promise.
+/// Constants from <http://www.isthe.com/chongo/tech/comp/fnv/>.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

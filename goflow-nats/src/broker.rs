@@ -1,0 +1,225 @@
+//! Messages of one kind: tasks or outcomes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::Message;
+use async_nats::jetstream;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use goflow_core::broker::{Broker, DEFAULT_LEASE, Delivery, Depth, Error, Wire};
+use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
+
+use crate::api;
+use crate::lease::NatsLease;
+use crate::link::{DEADLINE, Link, Owner, WINDOW};
+use crate::publish;
+use crate::pull;
+use crate::quarantine;
+use crate::topology::{self, Address};
+
+/// Room in a message for its headers.
+const HEADER_ROOM: usize = 512;
+
+/// The longest that is asked of the server at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// The port for messages of type `T`.
+pub(crate) struct NatsBroker<T> {
+    link: Link,
+    _owner: Arc<Owner>,
+    /// Where a channel is.
+    address: fn(&str) -> Result<Address, Error>,
+    context: jetstream::Context,
+    /// As they were when last looked at.
+    leases: Mutex<HashMap<String, Duration>>,
+    messages: PhantomData<fn(T) -> T>,
+}
+
+impl<T> fmt::Debug for NatsBroker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsBroker")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Wire> NatsBroker<T> {
+    pub(crate) fn new(
+        link: Link,
+        owner: Arc<Owner>,
+        context: jetstream::Context,
+        address: fn(&str) -> Result<Address, Error>,
+    ) -> Self {
+        Self {
+            link,
+            _owner: owner,
+            address,
+            context,
+            leases: Mutex::default(),
+            messages: PhantomData,
+        }
+    }
+
+    fn note_lease(&self, channel: &str, lease: Duration) {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.insert(channel.to_owned(), lease);
+    }
+
+    fn noted_lease(&self, channel: &str) -> Option<Duration> {
+        self.leases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(channel)
+            .copied()
+    }
+
+    async fn submit_one(&self, message: T, deadline: Instant) -> Result<(), Error> {
+        let address = (self.address)(message.channel())?;
+        let payload = message.encode().map_err(|error| Error::Refused {
+            reason: error.to_string(),
+        })?;
+        let limit = self.max_message_bytes();
+        if payload.len() > limit {
+            return Err(Error::TooLarge {
+                bytes: payload.len(),
+                limit,
+            });
+        }
+        let (subject, id) = (address.subject(message.token()), message.message_id());
+        drop(message);
+        let headers = || publish::message_id(&id);
+        publish::publish(
+            &self.link,
+            &address.channel,
+            &subject,
+            headers,
+            Bytes::from(payload),
+            deadline,
+        )
+        .await
+    }
+
+    /// The delivery, unless the message is set aside.
+    fn deliver(
+        &self,
+        address: &Address,
+        message: Message,
+        lease: Duration,
+        began: Instant,
+    ) -> Option<Delivery<T>> {
+        let decoded = match T::decode(&message.payload) {
+            Ok(decoded) => decoded,
+            Err(reason) => {
+                quarantine::quarantine(
+                    &self.link,
+                    address.channel.clone(),
+                    message,
+                    lease,
+                    &reason,
+                );
+                return None;
+            }
+        };
+        let message = jetstream::Message {
+            message,
+            context: self.context.clone(),
+        };
+        let count = match message.info() {
+            Ok(info) => u64::try_from(info.delivered).unwrap_or(1).max(1),
+            Err(error) => {
+                tracing::warn!(channel = address.channel, %error, "a message without a delivery count");
+                1
+            }
+        };
+        let reply = message.message.reply?;
+        Some(Delivery {
+            message: decoded,
+            count,
+            lease: Arc::new(NatsLease::new(self.link.clone(), reply, lease, began)),
+        })
+    }
+}
+
+#[async_trait]
+impl<T: Wire> Broker<T> for NatsBroker<T> {
+    fn max_message_bytes(&self) -> usize {
+        self.link.client().max_payload().saturating_sub(HEADER_ROOM)
+    }
+
+    async fn prepare(&self, channel: &str, lease: Option<Duration>) -> Result<(), Error> {
+        self.link.open()?;
+        let address = (self.address)(channel)?;
+        let lease = topology::ensure_channel(&self.link, &address, lease).await?;
+        self.note_lease(channel, lease);
+        Ok(())
+    }
+
+    async fn lease(&self, channel: &str) -> Result<Duration, Error> {
+        self.link.open()?;
+        let address = (self.address)(channel)?;
+        let info = api::consumer_info(&self.link, &address.stream, &address.consumer).await;
+        let lease = info
+            .map_err(|failure| failure.translate("read the lease", channel))?
+            .config
+            .ack_wait;
+        self.note_lease(channel, lease);
+        Ok(lease)
+    }
+
+    async fn submit(&self, messages: Vec<T>) -> Vec<Result<(), Error>> {
+        if let Err(closed) = self.link.open() {
+            return messages.iter().map(|_| Err(closed.clone())).collect();
+        }
+        let deadline = Instant::now() + DEADLINE;
+        let publishes = messages
+            .into_iter()
+            .map(|message| self.submit_one(message, deadline));
+        // Without the scheduler's interruptions, which would let later messages overtake earlier ones. The window
+        // sees to it that this task waits often enough.
+        unconstrained(stream::iter(publishes).buffered(WINDOW).collect()).await
+    }
+
+    async fn dequeue(
+        &self,
+        channel: &str,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery<T>>, Error> {
+        self.link.open()?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let address = (self.address)(channel)?;
+        if self.noted_lease(channel).is_none() {
+            self.lease(channel).await?;
+        }
+        let consumer = (address.stream.as_str(), address.consumer.as_str());
+        let mut pulled =
+            pull::pull(&self.link, consumer, channel, max, wait.min(LONGEST_WAIT)).await?;
+        // Nothing waits from here on, so that a cancelled call cannot lose what it has taken.
+        let lease = self.noted_lease(channel).unwrap_or(DEFAULT_LEASE);
+        let began = pulled.received;
+        Ok(pulled
+            .take()
+            .into_iter()
+            .filter_map(|message| self.deliver(&address, message, lease, began))
+            .collect())
+    }
+
+    async fn depth(&self, channel: &str) -> Result<Depth, Error> {
+        self.link.open()?;
+        let address = (self.address)(channel)?;
+        let info = api::consumer_info(&self.link, &address.stream, &address.consumer).await;
+        let info = info.map_err(|failure| failure.translate("read the depth", channel))?;
+        Ok(Depth {
+            waiting: info.num_pending,
+            leased: info.num_ack_pending as u64,
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Accepting requests: one commit for all of them, or for as many as can be had together.
+
+use std::collections::HashMap;
+
+use goflow_core::store::{Accepted, Error, NewTasks};
+use goflow_core::{Start, TaskSpec};
+use sqlx::{Postgres, Transaction};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::columns::{SpecColumns, micros};
+use crate::error::{DEADLINE, Kind, TRIES, kind, translate};
+use crate::read::finished_since;
+use crate::sql;
+use crate::store::PostgresStore;
+
+mod keys;
+
+use keys::{repeated, reserve_keys};
+
+/// Payload bytes in one statement, about.
+const STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// What became of one request.
+type Answer = Result<Vec<Accepted>, Error>;
+
+impl PostgresStore {
+    pub(crate) async fn accept_requests(&self, requests: Vec<NewTasks>) -> Vec<Answer> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut answers: Vec<Option<Answer>> = requests
+            .iter()
+            .map(|request| unfit(request).map(Err))
+            .collect();
+        let fit: Vec<usize> = (0..requests.len())
+            .filter(|at| answers[*at].is_none())
+            .collect();
+        let admit = self.admit(&requests, fit, &mut answers);
+        let group = tokio::time::timeout_at(deadline, admit)
+            .await
+            .unwrap_or_default();
+        // A group that fails because of one request is halved until the request stands alone.
+        let mut groups = vec![group];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let members: Vec<&NewTasks> = group.iter().map(|at| &requests[*at]).collect();
+            let result = match tokio::time::timeout_at(deadline, self.accept_group(&members)).await
+            {
+                Ok(result) => result,
+                Err(_) => Err(sqlx::Error::PoolTimedOut),
+            };
+            match result {
+                Ok(accepted) => {
+                    for (at, answer) in group.into_iter().zip(accepted) {
+                        answers[at] = Some(answer);
+                    }
+                }
+                Err(error) if kind(&error) == Kind::Data && group.len() > 1 => {
+                    let second = group.split_off(group.len() / 2);
+                    groups.push(second);
+                    groups.push(group);
+                }
+                Err(error) => {
+                    let error = translate("accept", error);
+                    for at in group {
+                        answers[at] = Some(Err(error.clone()));
+                    }
+                }
+            }
+        }
+        let late = || Err(Error::unavailable("accept", "no answer in time"));
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(late))
+            .collect()
+    }
+
+    /// Those requests there is room for. The others are answered, but for repetitions, which need no room.
+    async fn admit(
+        &self,
+        requests: &[NewTasks],
+        fit: Vec<usize>,
+        answers: &mut [Option<Answer>],
+    ) -> Vec<usize> {
+        let wanted = fit.iter().map(|at| requests[*at].tasks.len()).sum();
+        let mut room = match self.live.room(wanted, &self.queries).await {
+            Ok(room) => room,
+            Err(error) => {
+                let error = translate("accept", error);
+                for at in fit {
+                    answers[at] = Some(Err(error.clone()));
+                }
+                return Vec::new();
+            }
+        };
+        let mut admitted = Vec::with_capacity(fit.len());
+        for at in fit {
+            let request = &requests[at];
+            if request.tasks.len() <= room {
+                room -= request.tasks.len();
+                admitted.push(at);
+                continue;
+            }
+            let full = Error::Full {
+                limit: self.options.max_live,
+            };
+            answers[at] = Some(self.repetition(request).await.unwrap_or(Err(full)));
+        }
+        admitted
+    }
+
+    /// The answer to a request that was accepted before.
+    async fn repetition(&self, request: &NewTasks) -> Option<Answer> {
+        let key = request.key.as_ref()?;
+        let namespace = request.tasks.first()?.namespace.as_str();
+        let found: Result<Option<(String, String, Uuid, i64)>, _> = sqlx::query_as(sql::FIND_KEYS)
+            .bind(vec![namespace])
+            .bind(vec![key.key.as_str()])
+            .fetch_optional(&self.queries)
+            .await;
+        match found {
+            Ok(found) => {
+                let (_, _, id, hash) = found?;
+                Some(repeated(id, hash.cast_unsigned(), key.body_hash))
+            }
+            Err(error) => Some(Err(translate("accept", error))),
+        }
+    }
+
+    async fn accept_group(&self, requests: &[&NewTasks]) -> Result<Vec<Answer>, sqlx::Error> {
+        let mut tries = 1;
+        loop {
+            match self.try_group(requests).await {
+                Err(error) if kind(&error) == Kind::Conflict && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_group(&self, requests: &[&NewTasks]) -> Result<Vec<Answer>, sqlx::Error> {
+        let mut tx = self.writes.begin().await?;
+        let mut answers = reserve_keys(&mut tx, requests).await?;
+        let new = requests
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| answer.is_none());
+        let specs: Vec<&TaskSpec> = new.flat_map(|(request, _)| &request.tasks).collect();
+        let now = insert(&mut tx, &specs).await?;
+        tx.commit().await?;
+        self.live.add(specs.len().try_into().unwrap_or(i64::MAX));
+        Ok(requests
+            .iter()
+            .zip(&mut answers)
+            .map(|(request, answer)| answer.take().unwrap_or_else(|| Ok(accepted(request, &now))))
+            .collect())
+    }
+}
+
+/// Whether each of the tasks is to be dispatched now.
+type DispatchNow = HashMap<Uuid, bool>;
+
+fn accepted(request: &NewTasks, now: &DispatchNow) -> Vec<Accepted> {
+    let one = |spec: &TaskSpec| Accepted {
+        id: spec.id,
+        dispatch_now: now.get(&spec.id.as_uuid()).copied().unwrap_or(false),
+    };
+    request.tasks.iter().map(one).collect()
+}
+
+async fn insert(
+    tx: &mut Transaction<'_, Postgres>,
+    specs: &[&TaskSpec],
+) -> Result<DispatchNow, sqlx::Error> {
+    let mut now = HashMap::with_capacity(specs.len());
+    if specs.is_empty() {
+        return Ok(now);
+    }
+    refuse_finished(tx, specs).await?;
+    let mut rest = specs;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|spec| {
+            let first = bytes == 0;
+            bytes += spec.payload.len().max(1);
+            first || bytes <= STATEMENT_BYTES
+        });
+        let (chunk, others) = rest.split_at(fits.count());
+        rest = others;
+        now.extend(insert_chunk(tx, chunk).await?);
+    }
+    Ok(now)
+}
+
+async fn insert_chunk(
+    tx: &mut Transaction<'_, Postgres>,
+    specs: &[&TaskSpec],
+) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
+    let mut columns = SpecColumns::default();
+    let mut waits: Vec<Option<i64>> = Vec::with_capacity(specs.len());
+    let mut times: Vec<Option<OffsetDateTime>> = Vec::with_capacity(specs.len());
+    for spec in specs {
+        columns.push(spec)?;
+        let (wait, time) = match spec.start {
+            Start::Now => (None, None),
+            Start::After(delay) => (Some(micros(delay)), None),
+            Start::At(time) => (None, Some(time)),
+        };
+        waits.push(wait);
+        times.push(time);
+    }
+    let rows = columns
+        .bind(sqlx::query(sql::INSERT_TASKS))
+        .bind(waits)
+        .bind(times)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(sqlx::FromRow::from_row).collect()
+}
+
+/// A task that was accepted, ran and ended is not accepted again when its push is repeated.
+async fn refuse_finished(
+    tx: &mut Transaction<'_, Postgres>,
+    specs: &[&TaskSpec],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
+    let since = specs.iter().map(|spec| finished_since(spec.id)).min();
+    let found: Vec<Uuid> = sqlx::query_scalar(sql::FIND_FINISHED)
+        .bind(ids)
+        .bind(since)
+        .fetch_all(&mut **tx)
+        .await?;
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(crate::error::exists())
+    }
+}
+
+/// Why a request is not even tried.
+fn unfit(request: &NewTasks) -> Option<Error> {
+    let refused = |reason: &str| {
+        Some(Error::Refused {
+            reason: reason.to_owned(),
+        })
+    };
+    if request.tasks.is_empty() {
+        return refused("a request without tasks");
+    }
+    if request.key.is_some() && request.tasks.len() > 1 {
+        return refused("an idempotency key is for a single task");
+    }
+    if request.tasks.iter().any(has_nul) {
+        return refused("headers, tags and content types must not contain NUL");
+    }
+    None
+}
+
+/// Whether a text of the task holds what no text column can.
+pub(crate) fn has_nul(spec: &TaskSpec) -> bool {
+    let pairs = spec.headers.iter().chain(&spec.tags);
+    spec.payload.content_type.contains('\0')
+        || pairs
+            .flat_map(|(k, v)| [k, v])
+            .any(|text| text.contains('\0'))
+}

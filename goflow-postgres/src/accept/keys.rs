@@ -1,0 +1,94 @@
+//! Idempotency keys: remembered, folded within a group, looked up.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use goflow_core::TaskId;
+use goflow_core::store::{Accepted, Error, NewTasks};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::Answer;
+use crate::sql;
+
+/// Remembers the keys of requests. A request whose key was used before, or by an earlier one of the group, is
+/// answered; the others are to be accepted.
+pub(super) async fn reserve_keys(
+    tx: &mut Transaction<'_, Postgres>,
+    requests: &[&NewTasks],
+) -> Result<Vec<Option<Answer>>, sqlx::Error> {
+    let mut answers: Vec<Option<Answer>> = requests.iter().map(|_| None).collect();
+    // In the order of the keys, so that no two groups can wait for each other.
+    let mut firsts: BTreeMap<(&str, &str), (Uuid, u64)> = BTreeMap::new();
+    for (request, answer) in requests.iter().zip(&mut answers) {
+        let (Some(key), Some(spec)) = (&request.key, request.tasks.first()) else {
+            continue;
+        };
+        let place = (spec.namespace.as_str(), key.key.as_str());
+        match firsts.get(&place) {
+            Some((id, hash)) => *answer = Some(repeated(*id, *hash, key.body_hash)),
+            None => {
+                firsts.insert(place, (spec.id.as_uuid(), key.body_hash));
+            }
+        }
+    }
+    if firsts.is_empty() {
+        return Ok(answers);
+    }
+    let (namespaces, keys): (Vec<&str>, Vec<&str>) = firsts.keys().copied().unzip();
+    let (ids, hashes): (Vec<Uuid>, Vec<i64>) = firsts
+        .values()
+        .map(|(id, hash)| (*id, hash.cast_signed()))
+        .unzip();
+    let won: Vec<(String, String)> = sqlx::query_as(sql::INSERT_KEYS)
+        .bind(&namespaces)
+        .bind(&keys)
+        .bind(ids)
+        .bind(hashes)
+        .fetch_all(&mut **tx)
+        .await?;
+    if won.len() == firsts.len() {
+        return Ok(answers);
+    }
+    let won: HashSet<(&str, &str)> = won
+        .iter()
+        .map(|(namespace, key)| (namespace.as_str(), key.as_str()))
+        .collect();
+    let known: Vec<(String, String, Uuid, i64)> = sqlx::query_as(sql::FIND_KEYS)
+        .bind(&namespaces)
+        .bind(&keys)
+        .fetch_all(&mut **tx)
+        .await?;
+    let known: HashMap<(&str, &str), (Uuid, u64)> = known
+        .iter()
+        .map(|(namespace, key, id, hash)| {
+            (
+                (namespace.as_str(), key.as_str()),
+                (*id, hash.cast_unsigned()),
+            )
+        })
+        .collect();
+    for (request, answer) in requests.iter().zip(&mut answers) {
+        let (Some(key), Some(spec)) = (&request.key, request.tasks.first()) else {
+            continue;
+        };
+        let place = (spec.namespace.as_str(), key.key.as_str());
+        if !won.contains(&place)
+            && let Some((id, hash)) = known.get(&place)
+        {
+            *answer = Some(repeated(*id, *hash, key.body_hash));
+        }
+    }
+    Ok(answers)
+}
+
+/// The answer to a request whose key stands for a task already.
+pub(super) fn repeated(id: Uuid, first_hash: u64, hash: u64) -> Answer {
+    if first_hash == hash {
+        Ok(vec![Accepted {
+            id: TaskId::from(id),
+            dispatch_now: false,
+        }])
+    } else {
+        Err(Error::KeyReused)
+    }
+}

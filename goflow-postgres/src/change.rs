@@ -1,0 +1,127 @@
+//! What people ask for: cancel, retry. And what has to be done now and then.
+
+use goflow_core::record::TaskRecord;
+use goflow_core::store::{Change, Error};
+use goflow_core::{State, TaskId};
+use sqlx::{Postgres, Transaction};
+
+use crate::apply::{Finish, FinishColumns, LastError};
+use crate::error::translate;
+use crate::read::{find, finished_since};
+use crate::rows::LiveRow;
+use crate::sql;
+use crate::store::PostgresStore;
+
+impl PostgresStore {
+    pub(crate) async fn cancel_task(&self, id: TaskId) -> Result<Change, Error> {
+        self.try_cancel(id)
+            .await
+            .map_err(|error| translate("cancel", error))
+    }
+
+    async fn try_cancel(&self, id: TaskId) -> Result<Change, sqlx::Error> {
+        let mut tx = self.writes.begin().await?;
+        let row: Option<LiveRow> = sqlx::query_as(sql::LOCK_ROWS)
+            .bind(vec![id.as_uuid()])
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else {
+            let record = find(&mut tx, id).await?;
+            return Ok(record.map_or(Change::Unknown, |record| {
+                Change::Forbidden(Box::new(record))
+            }));
+        };
+        let live = row.live()?;
+        let mut finish = FinishColumns::default();
+        finish.push(&Finish {
+            id: id.as_uuid(),
+            state: State::Cancelled,
+            result: None,
+            error: LastError::AsItIs,
+            worker: None,
+            crashes: live.crashes(),
+            started_at: None,
+            ended: None,
+            class: self.options.retention(State::Cancelled).days(),
+            failed_before: live.attempt > 1,
+        });
+        finish.write(&mut tx).await?;
+        let record = find(&mut tx, id).await?;
+        tx.commit().await?;
+        self.live.add(-1);
+        Ok(done(record))
+    }
+
+    pub(crate) async fn reopen_task(&self, id: TaskId) -> Result<Change, Error> {
+        self.try_reopen(id)
+            .await
+            .map_err(|error| translate("retry", error))
+    }
+
+    async fn try_reopen(&self, id: TaskId) -> Result<Change, sqlx::Error> {
+        let mut tx = self.writes.begin().await?;
+        lock_ids(&mut tx, vec![id.as_uuid()]).await?;
+        let reopened = sqlx::query(sql::REOPEN)
+            .bind(id.as_uuid())
+            .bind(finished_since(id))
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        let record = find(&mut tx, id).await?;
+        if reopened == 0 {
+            return Ok(record.map_or(Change::Unknown, |record| {
+                Change::Forbidden(Box::new(record))
+            }));
+        }
+        tx.commit().await?;
+        self.live.add(1);
+        Ok(done(record))
+    }
+
+    pub(crate) async fn maintain_tables(&self) -> Result<(), Error> {
+        self.try_maintain()
+            .await
+            .map_err(|error| translate("maintain", error))
+    }
+
+    async fn try_maintain(&self) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::EXPIRE_KEYS).execute(&self.writes).await?;
+        let mut tx = self.writes.begin().await?;
+        sqlx::query(sql::BRIEF_LOCKS).execute(&mut *tx).await?;
+        let mut made = 0;
+        for retention in [self.options.keep_done, self.options.keep_failed] {
+            let some: i32 = sqlx::query_scalar(sql::MAKE_PARTITIONS)
+                .bind(i32::from(retention.days()))
+                .fetch_one(&mut *tx)
+                .await?;
+            made += some;
+        }
+        tx.commit().await?;
+        let mut tx = self.writes.begin().await?;
+        sqlx::query(sql::BRIEF_LOCKS).execute(&mut *tx).await?;
+        let dropped: i32 = sqlx::query_scalar(sql::DROP_PARTITIONS)
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        if made + dropped > 0 {
+            tracing::info!(made, dropped, "partitions of the history");
+        }
+        Ok(())
+    }
+}
+
+/// Keeps others from making rows of these ids until the transaction ends.
+pub(crate) async fn lock_ids(
+    tx: &mut Transaction<'_, Postgres>,
+    ids: Vec<uuid::Uuid>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(sql::LOCK_IDS)
+        .bind(ids)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn done(record: Option<TaskRecord>) -> Change {
+    record.map_or(Change::Unknown, |record| Change::Done(Box::new(record)))
+}

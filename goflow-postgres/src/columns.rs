@@ -1,0 +1,104 @@
+//! Task specs as arrays of columns, for statements that take many rows at once.
+
+use std::collections::BTreeMap;
+
+use goflow_core::{Backoff, Start, TaskSpec};
+use serde::Serialize;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use uuid::Uuid;
+
+/// A query that is being given its arguments.
+pub(crate) type Prepared<'q> = Query<'q, Postgres, PgArguments>;
+
+/// The columns of many specs. Defaults are null.
+#[derive(Debug, Default)]
+pub(crate) struct SpecColumns<'a> {
+    id: Vec<Uuid>,
+    namespace: Vec<&'a str>,
+    queue: Vec<&'a str>,
+    task_type: Vec<&'a str>,
+    payload: Vec<&'a [u8]>,
+    content_type: Vec<&'a str>,
+    headers: Vec<Option<String>>,
+    tags: Vec<Option<String>>,
+    max_attempts: Vec<i32>,
+    backoff: Vec<Option<String>>,
+    timeout_ms: Vec<Option<i64>>,
+    start: Vec<Option<String>>,
+}
+
+impl<'a> SpecColumns<'a> {
+    pub(crate) fn push(&mut self, spec: &'a TaskSpec) -> Result<(), sqlx::Error> {
+        self.id.push(spec.id.as_uuid());
+        self.namespace.push(spec.namespace.as_str());
+        self.queue.push(spec.queue.as_str());
+        self.task_type.push(spec.task_type.as_str());
+        self.payload.push(&spec.payload.bytes);
+        self.content_type.push(&spec.payload.content_type);
+        self.headers.push(map(&spec.headers)?);
+        self.tags.push(map(&spec.tags)?);
+        self.max_attempts.push(int(spec.max_attempts));
+        self.backoff
+            .push(unless_default(&spec.backoff, &Backoff::default())?);
+        // Rounded up: zero would be no time at all.
+        let millis = |t: std::time::Duration| t.as_nanos().div_ceil(1_000_000);
+        self.timeout_ms.push(
+            spec.timeout
+                .map(|t| i64::try_from(millis(t)).unwrap_or(i64::MAX)),
+        );
+        self.start.push(unless_default(&spec.start, &Start::Now)?);
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.id.is_empty()
+    }
+
+    /// Binds them as `$1` to `$12`.
+    pub(crate) fn bind<'q>(self, query: Prepared<'q>) -> Prepared<'q>
+    where
+        'a: 'q,
+    {
+        query
+            .bind(self.id)
+            .bind(self.namespace)
+            .bind(self.queue)
+            .bind(self.task_type)
+            .bind(self.payload)
+            .bind(self.content_type)
+            .bind(self.headers)
+            .bind(self.tags)
+            .bind(self.max_attempts)
+            .bind(self.backoff)
+            .bind(self.timeout_ms)
+            .bind(self.start)
+    }
+}
+
+/// A counter as the schema holds it; nothing real comes near the end.
+pub(crate) fn int(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// A wait in microseconds.
+pub(crate) fn micros(wait: std::time::Duration) -> i64 {
+    i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn map(map: &BTreeMap<String, String>) -> Result<Option<String>, sqlx::Error> {
+    unless_default(map, &BTreeMap::new())
+}
+
+fn unless_default<T: Serialize + PartialEq>(
+    value: &T,
+    default: &T,
+) -> Result<Option<String>, sqlx::Error> {
+    if value == default {
+        return Ok(None);
+    }
+    serde_json::to_string(value)
+        .map(Some)
+        .map_err(|error| sqlx::Error::Encode(error.into()))
+}

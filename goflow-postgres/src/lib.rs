@@ -1,0 +1,30 @@
+//! The store port of goflow over Postgres.
+//!
+//! Unfinished tasks live in `gf_task`, finished ones in `gf_history`, which is partitioned by how long a task is
+//! kept and when it ended. People read both through the view `goflow_tasks`. Every change is a batch with one
+//! commit, takes its rows in the order of their ids, and asks [`Live::next`](goflow_core::state::Live::next)
+//! what an outcome does.
+
+mod accept;
+mod apply;
+mod bind;
+mod change;
+mod claim;
+mod columns;
+mod connect;
+mod error;
+mod limit;
+mod migrate;
+mod options;
+mod read;
+mod rows;
+mod sql;
+mod store;
+
+pub use connect::connect;
+pub use migrate::{MigrationReport, migrate};
+pub use options::{Options, Retention};
+pub use store::PostgresStore;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The store: each call of the port, within its deadline.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goflow_core::broker::Identity;
+use goflow_core::outcome::Outcome;
+use goflow_core::record::{Filter, Page, PageRequest, QueueCounts};
+use goflow_core::state::Policy;
+use goflow_core::store::{Accepted, Applied, Change, Dispatch, Error, KvStore, NewTasks};
+use goflow_core::{QueueName, StoreId, TaskId, TaskRecord, TaskStore, TaskType};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::error::{DEADLINE, translate, within};
+use crate::limit::LiveCount;
+use crate::options::Options;
+use crate::sql;
+
+/// How long a health check or a farewell may take.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// The record of every task in a Postgres database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    id: StoreId,
+    pub(crate) options: Options,
+    pub(crate) writes: PgPool,
+    pub(crate) queries: PgPool,
+    pub(crate) live: LiveCount,
+    /// The in-process broker that this store's claim was made for.
+    pub(crate) claimed_for: Mutex<Option<Uuid>>,
+    /// Whether rows may still have to be handed to a new broker.
+    pub(crate) rebinding: AtomicBool,
+}
+
+impl PostgresStore {
+    pub(crate) fn new(id: StoreId, options: Options, writes: PgPool, queries: PgPool) -> Self {
+        let live = LiveCount::new(options.max_live);
+        Self {
+            id,
+            options,
+            writes,
+            queries,
+            live,
+            claimed_for: Mutex::new(None),
+            rebinding: AtomicBool::new(false),
+        }
+    }
+}
+
+#[async_trait]
+impl KvStore<TaskId, TaskRecord> for PostgresStore {
+    async fn get(&self, key: &TaskId) -> Result<Option<TaskRecord>, Error> {
+        within(DEADLINE, "get", self.get_record(*key)).await
+    }
+}
+
+#[async_trait]
+impl TaskStore for PostgresStore {
+    fn id(&self) -> StoreId {
+        self.id
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    async fn bind(&self, broker: &Identity) -> Result<(), Error> {
+        within(DEADLINE, "bind", self.bind_broker(broker)).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        within(SHORT, "ping", async {
+            let answer = sqlx::query(sql::PING).execute(&self.writes).await;
+            answer.map(|_| ()).map_err(|error| translate("ping", error))
+        })
+        .await
+    }
+
+    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>> {
+        self.accept_requests(requests).await
+    }
+
+    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error> {
+        within(DEADLINE, "apply", self.apply_outcomes(&outcomes, policy)).await
+    }
+
+    async fn claim_due(&self, limit: usize) -> Result<Vec<Dispatch>, Error> {
+        within(DEADLINE, "claim due", self.claim(limit)).await
+    }
+
+    async fn confirm_dispatched(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error> {
+        within(DEADLINE, "confirm dispatched", self.confirm(dispatches)).await
+    }
+
+    async fn wake_unserved(&self, queue: &QueueName, types: &[TaskType]) -> Result<u64, Error> {
+        within(DEADLINE, "wake unserved", self.wake(queue, types)).await
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Change, Error> {
+        within(DEADLINE, "cancel", self.cancel_task(id)).await
+    }
+
+    async fn retry(&self, id: TaskId) -> Result<Change, Error> {
+        within(DEADLINE, "retry", self.reopen_task(id)).await
+    }
+
+    async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
+        within(DEADLINE, "list", self.list_page(filter, page)).await
+    }
+
+    async fn queue_counts(&self) -> Result<Vec<QueueCounts>, Error> {
+        within(DEADLINE, "count queues", self.count_queues()).await
+    }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        within(DEADLINE, "maintain", self.maintain_tables()).await
+    }
+
+    async fn close(&self) {
+        let close = async {
+            self.release_claim().await;
+            self.writes.close().await;
+            self.queries.close().await;
+        };
+        if tokio::time::timeout(SHORT, close).await.is_err() {
+            tracing::warn!("postgres did not answer in time when its connections were closed");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! How quick it is. Run by hand: `cargo test --release -p goflow-postgres speed -- --ignored --nocapture`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+
+const BATCH: usize = 500;
+
+async fn accept_many(store: &PostgresStore, rounds: usize) -> Vec<Vec<TaskId>> {
+    let mut batches = Vec::new();
+    for _ in 0..rounds {
+        let requests: Vec<NewTasks> = (0..BATCH).map(|_| one(spec())).collect();
+        let answers = store.accept(requests).await;
+        batches.push(
+            answers
+                .into_iter()
+                .map(|answer| answer.unwrap()[0].id)
+                .collect(),
+        );
+    }
+    batches
+}
+
+async fn apply_many(store: &PostgresStore, batches: Vec<Vec<TaskId>>) {
+    for ids in batches {
+        let applied = apply(store, ids.into_iter().map(success).collect()).await;
+        assert!(
+            applied
+                .iter()
+                .all(|one| matches!(one, Applied::Finished(_)))
+        );
+    }
+}
+
+fn rate(what: &str, tasks: usize, begun: Instant) {
+    println!(
+        "{what}: {:.0} tasks/s",
+        tasks as f64 / begun.elapsed().as_secs_f64()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed() {
+    let bench = Bench::start().await;
+    let store = Arc::new(bench.connect().await);
+    apply_many(&store, accept_many(&store, 10).await).await;
+    let rounds = 100;
+    let begun = Instant::now();
+    let batches = accept_many(&store, rounds).await;
+    rate("accept, one writer", rounds * BATCH, begun);
+    let begun = Instant::now();
+    for ids in &batches {
+        store
+            .confirm_dispatched(&ids.iter().map(|id| (*id, 1)).collect::<Vec<_>>())
+            .await
+            .unwrap();
+    }
+    rate("confirm", rounds * BATCH, begun);
+    let begun = Instant::now();
+    apply_many(&store, batches).await;
+    rate("apply, one writer", rounds * BATCH, begun);
+    let begun = Instant::now();
+    let (a, b) = tokio::join!(accept_many(&store, rounds), accept_many(&store, rounds));
+    rate("accept, two writers", 2 * rounds * BATCH, begun);
+    let begun = Instant::now();
+    tokio::join!(apply_many(&store, a), apply_many(&store, b));
+    rate("apply, two writers", 2 * rounds * BATCH, begun);
+    let begun = Instant::now();
+    for _ in 0..rounds {
+        let outcomes: Vec<Outcome> = (0..BATCH)
+            .map(|_| {
+                let spec = spec();
+                Outcome {
+                    spec: Some(Box::new(spec.clone())),
+                    ..success(spec.id)
+                }
+            })
+            .collect();
+        apply(&store, outcomes).await;
+    }
+    rate("apply of tasks without a row", rounds * BATCH, begun);
+    println!(
+        "{}",
+        bench.sql("select pg_size_pretty(pg_total_relation_size('gf_task'))")
+    );
+}

@@ -1,0 +1,4 @@
+//! The contract of the two ports: suites that every adapter runs
+
+pub mod broker;
+pub mod store;

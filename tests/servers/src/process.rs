@@ -1,0 +1,236 @@
+//! A goflow binary as a process of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::child::Child;
+use crate::install;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LISTENING: &str = "listening on ";
+
+/// A goflow process. Its output goes to files, which are shown when the test panics.
+///
+/// It runs in an empty directory (so paths in its arguments have to be absolute) and without the test's own
+/// `GF_…` variables, except `GF_LOG`.
+#[derive(Debug)]
+pub struct Process {
+    // Before the directory: fields are dropped in this order.
+    child: Child,
+    name: &'static str,
+    path: PathBuf,
+    args: Vec<OsString>,
+    dir: TempDir,
+    url: String,
+}
+
+impl Process {
+    /// Starts `gf-gateway` and waits until it listens; on a free port unless `args` say `--listen`.
+    ///
+    /// # Errors
+    /// When it is not built or does not start; the error shows its output.
+    pub fn gateway<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
+        let mut process = Self::spawn("gf-gateway", with_free_port(args))?;
+        process.url = process.wait_listening()?;
+        Ok(process)
+    }
+
+    /// Starts `gf-gateway` and does not wait: it is not expected to listen.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn gateway_unready<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
+        Self::spawn("gf-gateway", with_free_port(args))
+    }
+
+    /// Starts `gf-worker`.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub fn worker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
+        Self::spawn(
+            "gf-worker",
+            args.into_iter()
+                .map(|arg| arg.as_ref().to_owned())
+                .collect(),
+        )
+    }
+
+    /// Starts `gf`. For `gf dev`, [`wait_listening`](Self::wait_listening) gives its address.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub fn gf<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
+        Self::spawn(
+            "gf",
+            args.into_iter()
+                .map(|arg| arg.as_ref().to_owned())
+                .collect(),
+        )
+    }
+
+    fn spawn(name: &'static str, args: Vec<OsString>) -> Result<Self> {
+        let path = install::binary(name)?;
+        let dir = tempfile::Builder::new()
+            .prefix("goflow-process-")
+            .tempdir()
+            .context("make a directory")?;
+        let child = Child::spawn(name, &mut command(&path, &args, &dir), dir.path())?;
+        Ok(Self {
+            child,
+            name,
+            path,
+            args,
+            dir,
+            url: String::new(),
+        })
+    }
+
+    /// Where the gateway listens: `http://127.0.0.1:PORT`. Empty for the others.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// All it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.child.stdout()
+    }
+
+    /// All it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.child.stderr()
+    }
+
+    /// Waits for the line `listening on http://…` on stdout and gives the URL.
+    ///
+    /// # Errors
+    /// When the process ends or takes too long; the error shows its output.
+    pub fn wait_listening(&mut self) -> Result<String> {
+        self.child.wait_ready(PATIENCE, |child| {
+            // Whole lines only.
+            let stdout = child.stdout_since_start();
+            let mut lines = stdout
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            lines.find_map(|line| Some(line.strip_prefix(LISTENING)?.trim().to_owned()))
+        })
+    }
+
+    /// SIGKILL; waits for the end.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()
+    }
+
+    /// SIGTERM; does not wait.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.child.signal(Signal::TERM)
+    }
+
+    /// SIGINT, as Ctrl-C sends it; does not wait.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.child.signal(Signal::INT)
+    }
+
+    /// SIGSTOP: it stops in its tracks.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn pause(&mut self) -> Result<()> {
+        self.child.signal(Signal::STOP)
+    }
+
+    /// SIGCONT, after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn resume(&mut self) -> Result<()> {
+        self.child.signal(Signal::CONT)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it still runs after `deadline`; the error shows its output.
+    pub async fn wait_exit(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + deadline;
+        loop {
+            if let Some(status) = self.child.exited()? {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                bail!(
+                    "{} still runs after {deadline:?}\n{}",
+                    self.name,
+                    self.child.logs()
+                );
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends it, if it still runs, and starts it with the same arguments; a gateway on the same port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.child.kill()?;
+        if let Some(address) = self.url.strip_prefix("http://") {
+            let listen = self.args.iter().position(|arg| arg == "--listen");
+            if let Some(value) = listen.and_then(|at| self.args.get_mut(at + 1)) {
+                *value = address.into();
+            }
+        }
+        self.child = Child::spawn(
+            self.name,
+            &mut command(&self.path, &self.args, &self.dir),
+            self.dir.path(),
+        )?;
+        if !self.url.is_empty() {
+            self.url = self.wait_listening()?;
+        }
+        Ok(())
+    }
+}
+
+fn with_free_port<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args
+        .into_iter()
+        .map(|arg| arg.as_ref().to_owned())
+        .collect();
+    if !args.iter().any(|arg| arg == "--listen") {
+        args.extend(["--listen".into(), "127.0.0.1:0".into()]);
+    }
+    args
+}
+
+fn command(path: &PathBuf, args: &[OsString], dir: &TempDir) -> Command {
+    let mut command = Command::new(path);
+    command.args(args).current_dir(dir.path());
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GF_") && name != "GF_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
