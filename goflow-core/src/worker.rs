@@ -170,7 +170,8 @@ impl Worker {
 
         let mut work = JoinSet::new();
         let (ready, start) = tokio::sync::watch::channel(false);
-        for queue in pool.leases.keys().cloned() {
+        for queue in pool.leases.keys() {
+            let queue = queue.clone();
             let (pool, reporter, mut start) = (pool.clone(), reporter.clone(), start.clone());
             work.spawn(async move {
                 let started = async { start.wait_for(|ready| *ready).await.is_ok() };

@@ -1,5 +1,7 @@
 //! Local mode: everything in this process.
 
+#![expect(clippy::unwrap_used, reason = "in a test it says enough")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

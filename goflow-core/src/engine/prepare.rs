@@ -99,7 +99,7 @@ impl Core {
             if self.in_process {
                 self.renew_claim().await;
             }
-            if beat % 30 == 0
+            if beat.is_multiple_of(30)
                 && let Err(error) = self.store.maintain().await
             {
                 warn!(%error, "cannot maintain the store, trying again");
