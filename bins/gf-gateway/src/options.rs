@@ -54,7 +54,8 @@ pub struct Options {
 
     /// Tasks that workers inside this process run at once; 0 for none [default: 5 with broker memory:, else 0]
     #[arg(long, env = "GF_NUM_WORKERS", value_name = "N")]
-    pub num_workers: Option<usize>,
+    #[arg(value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub num_workers: Option<u32>,
 
     /// The queues that the workers inside this process take from
     #[arg(
@@ -146,8 +147,8 @@ fn memory<T: std::str::FromStr<Err = std::convert::Infallible>>() -> T {
 impl Options {
     /// Tasks that workers inside the process run at once.
     pub fn workers(&self) -> usize {
-        self.num_workers
-            .unwrap_or(if self.broker.is_memory() { 5 } else { 0 })
+        let default = if self.broker.is_memory() { 5 } else { 0 };
+        self.num_workers.unwrap_or(default) as usize
     }
 
     /// The addresses to listen on. Refuses those that others can reach, unless told that this is fine.

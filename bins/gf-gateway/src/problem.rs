@@ -1,6 +1,6 @@
 //! What a client is told when something goes wrong: the one place where errors become HTTP and gRPC answers.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goflow_core::{Error, broker, store};
 use serde::Serialize;
@@ -272,9 +272,6 @@ pub(crate) fn grpc_response(problem: Problem) -> Response {
     let (parts, ()) = tonic::Status::from(problem).into_http::<()>().into_parts();
     Response::from_parts(parts, axum::body::Body::empty())
 }
-
-/// The header with which a client names its push.
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
@@ -11,7 +11,10 @@ use crate::app::App;
 use crate::body::{self, Bounds};
 use crate::http::json;
 use crate::json::push;
-use crate::problem::{Code, IDEMPOTENCY_KEY, Problem};
+use crate::problem::{Code, Problem};
+
+/// The header with which a client names its push.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 #[derive(Serialize)]
 struct Accepted {

@@ -34,7 +34,7 @@ pub(super) async fn run(dev: Dev) -> Result<u8> {
         },
         store: dev.store,
         handlers_path: dev.handlers_path,
-        num_workers: Some(dev.num_workers as usize),
+        num_workers: Some(dev.num_workers),
         queues: dev.queues,
         grace: dev.grace,
         migrate: true,

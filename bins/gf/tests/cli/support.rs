@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &[&str]) -> Ended {
 
 impl Gateway {
     /// With this many workers.
-    pub(crate) async fn start(workers: usize) -> Self {
+    pub(crate) async fn start(workers: u32) -> Self {
         let options = Options {
             listen: "127.0.0.1:0".to_owned(),
             num_workers: Some(workers),
