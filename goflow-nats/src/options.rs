@@ -54,6 +54,21 @@ pub struct Options {
     pub request_timeout: Duration,
 }
 
+impl Options {
+    /// The servers at `url`, or at several URLs with commas between them; the defaults for everything else.
+    pub fn new(url: impl AsRef<str>) -> Self {
+        let servers = url
+            .as_ref()
+            .split(',')
+            .map(|server| server.trim().to_owned())
+            .collect();
+        Self {
+            servers,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
