@@ -1,7 +1,7 @@
 //! The engine: everything between a push and the record of its outcome.
 //!
-//! One loop a duty, each in its file: [accept] commits pushes in groups, [dispatch] publishes them, [results]
-//! applies outcomes, [schedule] finds what is due, [listen] hears signals, [prepare] sets up and maintains.
+//! One loop a duty, each in its file: `accept` commits pushes in groups, `dispatch` publishes them, `results`
+//! applies outcomes, `schedule` finds what is due, `listen` hears signals, `prepare` sets up and maintains.
 
 use std::sync::Arc;
 use std::time::Duration;
