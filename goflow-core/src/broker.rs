@@ -1,6 +1,6 @@
 //! The broker port: it moves messages, at least once, and carries signals.
 //!
-//! A *channel* is where messages wait: a queue for tasks, a route for outcomes. An adapter moves bytes; what
+//! A *channel* is where messages wait: a lane of a queue (`<queue>.<priority>`) for tasks, a route for outcomes. An adapter moves bytes; what
 //! they mean is the engine's business. `tests/conformance` holds the contract as a suite that every adapter runs.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,6 +24,9 @@ mod wire;
 pub use error::Error;
 pub use wire::{Undecodable, WIRE_VERSION, Wire};
 
+/// Largest checkpoint, in bytes.
+pub const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
+
 /// The lease of a channel nobody has set another for.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
@@ -32,7 +36,7 @@ pub const MIN_LEASE: Duration = Duration::from_secs(1);
 /// A broker, connected: what engines and workers are built on. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// Moves tasks: one channel a queue.
+    /// Moves tasks: one channel for each queue and priority.
     pub tasks: Arc<dyn Broker<TaskMessage>>,
     /// Moves outcomes: one channel a route.
     pub results: Arc<dyn Broker<OutcomeBatch>>,
@@ -48,12 +52,6 @@ pub struct Connection {
 pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     /// The largest encoded message the broker takes, in bytes.
     fn max_message_bytes(&self) -> usize;
-
-    /// Whether a pending dequeue can be dropped lightly, because no message can be under way to it. Where one
-    /// can, it is delivered again, but not before its lease has expired. Default: no.
-    fn drops_cleanly(&self) -> bool {
-        false
-    }
 
     /// Makes sure that `channel` exists. Engines call it, workers never do. Idempotent: whatever exists is
     /// kept, and a `lease` of `None` leaves the present one alone.
@@ -88,6 +86,13 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Delivery<T>>, Error>;
+
+    /// Whether messages of `channel` are delivered; at once for what is not delivered yet, and over restarts of
+    /// the broker.
+    ///
+    /// # Errors
+    /// [`Error::NoChannel`] before anyone prepared it, [`Error::Unavailable`].
+    async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error>;
 
     /// How many messages wait in `channel` and how many are out on a lease.
     ///
@@ -177,11 +182,29 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// [`Error::Unavailable`].
     async fn signal(&self, signal: Signal) -> Result<(), Error>;
 
-    /// Listens from now on.
+    /// Listens, from now on, to all signals but commands: what engines need.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     async fn listen(&self) -> Result<Signals, Error>;
+
+    /// Listens, from now on, to [`Signal::Command`] only: what workers need.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn commands(&self) -> Result<Signals, Error>;
+
+    /// Keeps `checkpoint` (64 KiB at most) as the last one of this task, for a day at least.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Unavailable`].
+    async fn save_checkpoint(&self, task: TaskId, checkpoint: Bytes) -> Result<(), Error>;
+
+    /// The last checkpoint of a task, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn checkpoint(&self, task: TaskId) -> Result<Option<Bytes>, Error>;
 
     /// Notes durably, for a week, that no worker is to start these dispatches. The last note on a task counts.
     ///

@@ -21,6 +21,7 @@ use crate::store::{self, TaskStore};
 mod accept;
 mod dispatch;
 mod listen;
+mod operate;
 mod prepare;
 mod push;
 mod query;
@@ -29,6 +30,8 @@ mod results;
 mod schedule;
 mod waiters;
 
+pub(crate) use operate::Action;
+pub use operate::{Bulk, MAX_BULK};
 pub use registry::WorkerSeen;
 
 /// Finished tasks that a receiver of [`GoFlow::finished`](crate::GoFlow::finished) may be behind.

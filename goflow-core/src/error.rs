@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::TaskId;
+use crate::id::{TaskId, WorkerId};
 use crate::name::InvalidName;
 use crate::state::State;
 use crate::{broker, store};
@@ -53,6 +53,9 @@ pub enum Error {
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The unique key is taken, and the push asked for an error then.
+    #[error("task {0} has the unique key")]
+    Duplicate(TaskId),
     /// There is no such task.
     #[error("no task {0}")]
     NotFound(TaskId),
@@ -75,6 +78,9 @@ pub enum Error {
         /// Its state.
         state: State,
     },
+    /// No worker of this id is alive.
+    #[error("no worker {0}")]
+    NoWorker(WorkerId),
     /// The task has no result.
     #[error("task {id} has no result: it is {state}{}", error.as_ref().map(|e| format!(": {e}")).unwrap_or_default())]
     NoResult {
@@ -122,6 +128,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Full { limit } => Self::QueueFull { limit },
             store::Error::KeyReused => Self::KeyReused,
+            store::Error::Duplicate(id) => Self::Duplicate(id),
             other => Self::Store(other),
         }
     }

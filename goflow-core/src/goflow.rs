@@ -3,15 +3,18 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::{Mutex, broadcast};
 use tracing::{info, warn};
 
 use crate::broker::Connection;
-use crate::engine::{Engine, Health, Loops, QueueStatus, Record, WorkerSeen};
+use crate::engine::{Action, Bulk, Engine, Health, Loops, QueueStatus, Record, WorkerSeen};
 use crate::error::Error;
 use crate::handler::IntoHandler;
-use crate::id::TaskId;
-use crate::record::{Filter, Page, PageRequest, TaskRecord, TaskResult};
+use crate::id::{TaskId, WorkerId};
+use crate::name::QueueName;
+use crate::record::{DeadGroup, Filter, Page, PageRequest, TaskRecord, TaskResult};
+use crate::signal::Command;
 use crate::store::TaskStore;
 use crate::task::Task;
 use crate::worker::Worker;
@@ -238,6 +241,69 @@ impl GoFlow {
     /// [`Error::Forbidden`] in any other state, [`Error::NotFound`].
     pub async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
         self.engine()?.retry(id).await
+    }
+
+    /// Pushes a finished task anew: the same type, payload and options, but a new id, whose record names the old one
+    /// (`retry_of`), and no deadline.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when it has not finished, [`Error::NotFound`], as [`GoFlow::push`].
+    pub async fn run_again(&self, id: TaskId) -> Result<TaskId, Error> {
+        self.engine()?.run_again(id).await
+    }
+
+    /// Cancels the unfinished tasks that pass `filter`, newest first, `limit` (10,000 at most) of them. A queue is
+    /// purged by filtering for it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit out of range or states that cannot be cancelled; what the store says, with
+    /// some tasks cancelled.
+    pub async fn cancel_many(&self, filter: &Filter, limit: usize) -> Result<Bulk, Error> {
+        self.engine()?.bulk(Action::Cancel, filter, limit).await
+    }
+
+    /// Reopens the failed, crashed, expired and cancelled tasks that pass `filter`, newest first, `limit` (10,000
+    /// at most) of them.
+    ///
+    /// # Errors
+    /// As [`GoFlow::cancel_many`].
+    pub async fn retry_many(&self, filter: &Filter, limit: usize) -> Result<Bulk, Error> {
+        self.engine()?.bulk(Action::Retry, filter, limit).await
+    }
+
+    /// Tasks that failed, crashed or expired since `since`, grouped by type and error, most first; 200 groups at
+    /// most.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn dead(&self, since: OffsetDateTime) -> Result<Vec<DeadGroup>, Error> {
+        self.engine()?.dead(since).await
+    }
+
+    /// Stops the delivery of a queue's tasks, at once and until [`resume_queue`](Self::resume_queue), over restarts of
+    /// everything. Tasks that run go on, as do the few that a worker has taken ahead.
+    ///
+    /// # Errors
+    /// What store and broker say; after one of the broker, the pause is noted and call again.
+    pub async fn pause_queue(&self, queue: &QueueName) -> Result<(), Error> {
+        self.engine()?.set_paused(queue, true).await
+    }
+
+    /// Delivers the tasks of a paused queue again.
+    ///
+    /// # Errors
+    /// What store and broker say.
+    pub async fn resume_queue(&self, queue: &QueueName) -> Result<(), Error> {
+        self.engine()?.set_paused(queue, false).await
+    }
+
+    /// Tells a live worker to be quiet, to go on, or to stop. It is a signal: the worker's next heartbeat shows
+    /// whether it was heard.
+    ///
+    /// # Errors
+    /// [`Error::NoWorker`], what the broker says.
+    pub async fn command(&self, worker: WorkerId, command: Command) -> Result<(), Error> {
+        self.engine()?.command(worker, command).await
     }
 
     /// The queues that the store, this engine or a worker knows, by name.

@@ -25,6 +25,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,7 +33,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::content::Content;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::limits;
 use crate::name::TaskType;
+use crate::outcome::Verdict;
 
 /// Runs the tasks of one type. Implemented by async functions through [`IntoHandler`].
 #[async_trait]
@@ -50,23 +53,60 @@ pub trait Handler: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerError {
     pub(crate) message: String,
-    pub(crate) permanent: bool,
+    pub(crate) next: AfterError,
+}
+
+/// What a failed handler wants to happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterError {
+    Retry,
+    RetryAfter(Duration),
+    Never,
+    Snooze(Duration),
 }
 
 impl HandlerError {
     /// A failure after which the task is tried again, as long as it has attempts.
     pub fn retry(message: impl fmt::Display) -> Self {
-        Self {
-            message: format!("{message:#}"),
-            permanent: false,
-        }
+        Self::new(message, AfterError::Retry)
+    }
+
+    /// The same, but after `wait` (24 h at most) in place of the task's backoff.
+    pub fn retry_after(wait: Duration, message: impl fmt::Display) -> Self {
+        Self::new(message, AfterError::RetryAfter(wait))
     }
 
     /// A failure that no further attempt can mend.
     pub fn permanent(message: impl fmt::Display) -> Self {
+        Self::new(message, AfterError::Never)
+    }
+
+    /// Not now: the handler wants to be called again after `wait`. It is no failure and uses no attempt.
+    pub fn snooze(wait: Duration) -> Self {
+        Self::new(
+            format_args!("snoozed for {wait:?}"),
+            AfterError::Snooze(wait),
+        )
+    }
+
+    fn new(message: impl fmt::Display, next: AfterError) -> Self {
         Self {
             message: format!("{message:#}"),
-            permanent: true,
+            next,
+        }
+    }
+
+    pub(crate) fn into_verdict(self) -> Verdict {
+        let error = limits::clip_error(&self.message);
+        match self.next {
+            AfterError::Retry => Verdict::failed(error),
+            AfterError::RetryAfter(wait) => Verdict::Failed {
+                error,
+                permanent: false,
+                retry_after: Some(wait),
+            },
+            AfterError::Never => Verdict::failed_for_good(error),
+            AfterError::Snooze(wait) => Verdict::Snoozed { wait },
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::task::TaskSpec;
+use crate::task::{Deadline, TaskSpec};
 
 /// Largest payload or result, in bytes: JetStream's default `max_payload` of 1 MiB less room for the envelope.
 pub const MAX_CONTENT_BYTES: usize = 900 * 1024;
@@ -74,6 +74,34 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
             "delay and run_at reach a year ahead at most",
         ));
     }
+    for (what, limit) in [
+        ("retention", spec.retention),
+        ("heartbeat_timeout", spec.heartbeat_timeout),
+    ] {
+        if limit.is_some_and(|limit| limit.is_zero() || limit > MAX_DELAY) {
+            return Err(Error::invalid(format!(
+                "{what} must be longer than zero and a year at most"
+            )));
+        }
+    }
+    if let Some(Deadline::After(limit)) = spec.deadline
+        && (limit.is_zero() || limit > MAX_DELAY)
+    {
+        return Err(Error::invalid(
+            "deadline must be longer than zero and a year at most",
+        ));
+    }
+    if let Some(unique) = &spec.unique {
+        check_key("a unique key", &unique.key)?;
+        if unique
+            .period
+            .is_some_and(|period| period.is_zero() || period > MAX_DELAY)
+        {
+            return Err(Error::invalid(
+                "a unique period must be longer than zero and a year at most",
+            ));
+        }
+    }
     let texts = spec
         .headers
         .iter()
@@ -86,6 +114,15 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
                 "headers, tags and content types must not contain NUL",
             ));
         }
+    }
+    Ok(())
+}
+
+/// Checks an idempotency or unique key.
+pub(crate) fn check_key(what: &str, key: &str) -> Result<(), Error> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) {
+        let rule = format!("{what} has 1 to {MAX_KEY_BYTES} bytes and no control characters");
+        return Err(Error::invalid(rule));
     }
     Ok(())
 }

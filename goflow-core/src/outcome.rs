@@ -1,5 +1,7 @@
 //! What a worker says of a delivery: the outcome of an attempt, or why there was none.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -48,6 +50,14 @@ pub enum Verdict {
         error: String,
         /// Whether further attempts are useless.
         permanent: bool,
+        /// How long the next attempt waits, in place of the task's backoff.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<Duration>,
+    },
+    /// The handler wants to be called again later; no attempt is used up.
+    Snoozed {
+        /// How much later.
+        wait: Duration,
     },
     /// A repeated delivery is about to run: what remains without an outcome after this is a crash.
     Started,
@@ -58,11 +68,30 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// A failure after which the task's backoff decides.
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self::Failed {
+            error: error.into(),
+            permanent: false,
+            retry_after: None,
+        }
+    }
+
+    /// A failure that no further attempt can mend.
+    pub fn failed_for_good(error: impl Into<String>) -> Self {
+        Self::Failed {
+            error: error.into(),
+            permanent: true,
+            retry_after: None,
+        }
+    }
+
     /// The verdict in a word, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Succeeded(_) => "succeeded",
             Self::Failed { .. } => "failed",
+            Self::Snoozed { .. } => "snoozed",
             Self::Started => "started",
             Self::Released => "released",
             Self::Unserved => "unserved",

@@ -20,6 +20,8 @@ pub struct TaskRecord {
     pub state: State,
     /// The attempt that is under way, comes next or was the last, from 1.
     pub attempt: u32,
+    /// Failed attempts after which the task has failed: what its push asked for, and more after each retry by hand.
+    pub max_attempts: u32,
     /// The last decision to dispatch.
     pub dispatch: u32,
     /// What the handler returned.
@@ -34,6 +36,8 @@ pub struct TaskRecord {
     pub crashes: u32,
     /// Whether it waits for a worker that serves its type.
     pub unserved: bool,
+    /// What its handler last reported, as JSON; only while it runs.
+    pub progress: Option<String>,
     /// When it is due, while it waits for its time.
     pub due_at: Option<OffsetDateTime>,
     /// When the last attempt started.
@@ -169,6 +173,24 @@ pub struct Page {
     pub next: Option<TaskId>,
 }
 
+/// Finished tasks that did not succeed, of one type and with one error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadGroup {
+    /// The type.
+    pub task_type: TaskType,
+    /// Failed, crashed or expired.
+    pub state: State,
+    /// The error, its first 200 characters.
+    pub error: String,
+    /// How many.
+    pub count: u64,
+    /// The newest of them.
+    pub newest: TaskId,
+    /// When the last of them ended.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_finished_at: OffsetDateTime,
+}
+
 /// How many live tasks a queue has, as the store counts them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueCounts {
@@ -184,4 +206,7 @@ pub struct QueueCounts {
     pub unserved: Vec<(TaskType, u64)>,
     /// How long the oldest queued task has been waiting since its push.
     pub oldest: Option<Duration>,
+    /// Whether no task of it is to be started.
+    #[serde(default)]
+    pub paused: bool,
 }

@@ -23,6 +23,25 @@ pub enum Signal {
     Heartbeat(Box<WorkerStatus>),
     /// A worker has ended in good order.
     Goodbye(WorkerId),
+    /// Someone wants a worker to do something.
+    Command {
+        /// Which worker.
+        worker: WorkerId,
+        /// What.
+        command: Command,
+    },
+}
+
+/// What a worker can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Take no more tasks; finish those at hand.
+    Quiet,
+    /// Take tasks again.
+    Resume,
+    /// End, as on SIGTERM.
+    Stop,
 }
 
 /// What a worker says of itself, every [`HEARTBEAT_INTERVAL`].
@@ -49,6 +68,9 @@ pub struct WorkerStatus {
     pub lease: Option<Duration>,
     /// Whether it takes no more tasks because it is about to end.
     pub draining: bool,
+    /// Whether it takes no more tasks because it was told to be quiet.
+    #[serde(default)]
+    pub quiet: bool,
     /// Every task it holds.
     pub held: Vec<HeldTask>,
 }
@@ -69,6 +91,9 @@ pub struct HeldTask {
         skip_serializing_if = "Option::is_none"
     )]
     pub started_at: Option<OffsetDateTime>,
+    /// What the handler last reported, as JSON of 1 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
 }
 
 /// The time between two heartbeats of a worker.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, MAX_BACKOFF};
+use crate::limits::MAX_DELAY;
 use crate::name::{QueueName, TaskType};
 use crate::outcome::{Outcome, Verdict};
 
@@ -173,10 +174,19 @@ impl Live {
                 Next::Finish(State::Failed)
             }
             _ if !current => Next::Stale,
-            Verdict::Failed { .. } => Next::Wait {
+            Verdict::Failed { retry_after, .. } => Next::Wait {
                 state: State::Retrying,
                 attempt: self.attempt + 1,
-                wait: self.backoff.wait(self.attempt, jitter),
+                wait: match retry_after {
+                    Some(wait) => (*wait).min(MAX_BACKOFF),
+                    None => self.backoff.wait(self.attempt, jitter),
+                },
+                unserved: 0,
+            },
+            Verdict::Snoozed { wait } => Next::Wait {
+                state: State::Scheduled,
+                attempt: self.attempt,
+                wait: (*wait).min(MAX_DELAY),
                 unserved: 0,
             },
             Verdict::Started if self.starts >= CRASH_LIMIT => Next::Finish(State::Crashed),
@@ -256,9 +266,10 @@ mod tests {
     }
 
     fn failure(permanent: bool) -> Verdict {
-        Verdict::Failed {
-            error: "no".into(),
-            permanent,
+        if permanent {
+            Verdict::failed_for_good("no")
+        } else {
+            Verdict::failed("no")
         }
     }
 

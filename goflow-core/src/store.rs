@@ -3,16 +3,19 @@
 //! `tests/conformance` holds the contract as a suite that every adapter runs. What an outcome does to a row is
 //! never the adapter's decision: it asks [`Live::next`](crate::state::Live::next).
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
-use crate::broker::Identity;
+use crate::broker::{Identity, Tombstone};
 use crate::id::{Route, StoreId, TaskId};
 use crate::name::{QueueName, TaskType};
 use crate::outcome::Outcome;
-use crate::record::{Filter, Page, PageRequest, QueueCounts, TaskRecord};
+use crate::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts, TaskRecord};
 use crate::state::{Policy, State};
 use crate::task::TaskSpec;
 
@@ -24,11 +27,17 @@ pub use error::Error;
 /// How long a row may be queued without a confirmed dispatch before any engine publishes it again.
 pub const DISPATCH_DEADLINE: Duration = Duration::from_secs(5);
 
+/// When a row is looked at again that a live worker holds although its dispatch is in doubt.
+pub const HELD_FOR: Duration = Duration::from_secs(30);
+
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the claim of an in-process broker on a store lasts without being renewed.
 pub const CLAIM_TTL: Duration = Duration::from_secs(8);
+
+/// The error text of a task that ended as expired.
+pub const EXPIRED_ERROR: &str = "deadline passed";
 
 /// The error text of a task that ended as crashed after this many started deliveries.
 pub fn crash_error(starts: u32) -> String {
@@ -78,7 +87,8 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     async fn ping(&self) -> Result<(), Error>;
 
     /// Accepts requests, all in one commit when all goes well; each request gets all of its tasks accepted or
-    /// none. The ids are in the order of the request's tasks; a repeated idempotency key gives the first id.
+    /// none. The ids are in the order of the request's tasks; a repeated idempotency key gives the first id, a taken
+    /// unique key the id of the task that has it, or [`Error::Duplicate`], as the task asks.
     /// A task that may start at once is `queued` with dispatch 1 and due for a sweep after
     /// [`DISPATCH_DEADLINE`]; any other is `scheduled`.
     async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>>;
@@ -90,20 +100,27 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// [`Error::Unavailable`]: nothing was applied, or all was and nobody heard.
     async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error>;
 
-    /// Claims up to `limit` rows that are due. A waiting row moves to `queued` with the next dispatch; a queued
-    /// one whose dispatch nobody confirmed comes with the dispatch it has. Each is due again after
-    /// [`DISPATCH_DEADLINE`] unless it is [confirmed](TaskStore::confirm_dispatched). Concurrent callers get
-    /// different rows.
+    /// Claims up to `limit` rows that are due. One whose deadline has passed ends as expired. A waiting row moves
+    /// to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the dispatch it
+    /// has, unless a live worker holds it (`held`): that one is due again after [`HELD_FOR`]. While nobody can say
+    /// what is held (`None`), queued rows are left alone, unless their deadline has passed. Each claimed row is due
+    /// again after [`DISPATCH_DEADLINE`] unless it is [confirmed](TaskStore::confirm_dispatched). Concurrent callers
+    /// get different rows.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    async fn claim_due(&self, limit: usize) -> Result<Vec<Dispatch>, Error>;
+    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error>;
 
-    /// Notes that the broker has these dispatches, so that no sweep looks at them again.
+    /// Notes that `broker` has these dispatches: they are not due again before their deadline, if they have one.
+    /// False, and nothing is noted, when the store is bound to another broker by now: that one has nothing of them.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    async fn confirm_dispatched(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error>;
+    async fn confirm_dispatched(
+        &self,
+        broker: Uuid,
+        dispatches: &[(TaskId, u32)],
+    ) -> Result<bool, Error>;
 
     /// Makes the unserved tasks of these types in `queue` due at once; gives their number.
     ///
@@ -118,10 +135,10 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     async fn cancel(&self, id: TaskId) -> Result<Change, Error>;
 
     /// Reopens a task that failed, crashed, expired or was cancelled: same id, next attempt, as many further
-    /// attempts as it had at first. It is due at once.
+    /// attempts as it had at first. It is due at once. A deadline that has passed is dropped.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Duplicate`] when another unfinished task has its unique key by now, [`Error::Unavailable`].
     async fn retry(&self, id: TaskId) -> Result<Change, Error>;
 
     /// A page of tasks, newest first. Content above
@@ -131,7 +148,26 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// [`Error::Unavailable`].
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error>;
 
-    /// The live tasks, counted by queue.
+    /// Tasks that failed, crashed or expired since `since`, grouped by type, state and error, most first; at most
+    /// `limit` groups.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn dead(&self, since: OffsetDateTime, limit: usize) -> Result<Vec<DeadGroup>, Error>;
+
+    /// Notes durably whether tasks of this queue are to be started.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error>;
+
+    /// The queues that are paused.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn paused(&self) -> Result<Vec<QueueName>, Error>;
+
+    /// The live tasks, counted by queue; paused queues too, even empty ones.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -199,6 +235,17 @@ pub struct Dispatch {
     pub attempt: u32,
     /// The decision to dispatch.
     pub dispatch: u32,
+}
+
+/// What was due.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Due {
+    /// To publish.
+    pub dispatches: Vec<Dispatch>,
+    /// Ended as expired, with their last dispatch: whoever runs one should stop.
+    pub expired: Vec<Tombstone>,
+    /// Rows looked at, those that a worker holds included.
+    pub looked_at: usize,
 }
 
 /// What became of a request to change a task.

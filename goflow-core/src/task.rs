@@ -8,8 +8,12 @@ use time::OffsetDateTime;
 
 use crate::backoff::Backoff;
 use crate::content::Content;
+use crate::error::Error;
 use crate::id::{Route, TaskId};
+use crate::limits;
 use crate::name::{InvalidName, Namespace, QueueName, TaskType};
+use crate::priority::Priority;
+use crate::unique::Unique;
 
 /// Attempts a task has when its push does not say.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
@@ -50,6 +54,12 @@ impl Task {
                 backoff: Backoff::default(),
                 timeout: None,
                 start: Start::Now,
+                priority: Priority::default(),
+                deadline: None,
+                unique: None,
+                retention: None,
+                heartbeat_timeout: None,
+                retry_of: None,
             },
             idempotency_key: None,
         })
@@ -112,6 +122,38 @@ impl Task {
         self
     }
 
+    /// How urgent it is among the tasks of its queue. Default: 1 of 0 to 3.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.spec.priority = priority;
+        self
+    }
+
+    /// The task ends as expired when it has not finished by then, by the store's clock. Default: never.
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.spec.deadline = Some(deadline);
+        self
+    }
+
+    /// Keeps a second task with the same key out. Default: none.
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.spec.unique = Some(unique);
+        self
+    }
+
+    /// How long its record is kept once it has finished; rounded up to 1, 7, 30 or 365 days. Default: 7 days, 30
+    /// for one that failed.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.spec.retention = Some(retention);
+        self
+    }
+
+    /// A handler that says nothing (progress, checkpoint, heartbeat) for this long is taken for hung: a failed
+    /// attempt. Default: never.
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.spec.heartbeat_timeout = Some(timeout);
+        self
+    }
+
     /// A header handed to the handler.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.spec.headers.insert(name.into(), value.into());
@@ -128,6 +170,18 @@ impl Task {
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
+    }
+
+    /// The task as stores keep it, checked against all limits.
+    ///
+    /// # Errors
+    /// A limit; an idempotency key, which belongs to a push.
+    pub fn into_spec(self) -> Result<TaskSpec, Error> {
+        if self.idempotency_key.is_some() {
+            return Err(Error::invalid("an idempotency key needs a push of its own"));
+        }
+        limits::check(&self.spec)?;
+        Ok(self.spec)
     }
 
     /// The id the task has once it is accepted (a push repeated with its idempotency key gives the first id).
@@ -168,6 +222,47 @@ pub struct TaskSpec {
     /// When the first attempt may start.
     #[serde(default)]
     pub start: Start,
+    /// How urgent it is among the tasks of its queue.
+    #[serde(default, skip_serializing_if = "Priority::is_default")]
+    pub priority: Priority,
+    /// When it ends as expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// What keeps a second one out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
+    /// How long its record is kept once it has finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
+    /// How long its handler may say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout: Option<Duration>,
+    /// The task of which it is another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<TaskId>,
+}
+
+impl TaskSpec {
+    /// The channel it is dispatched on.
+    pub fn lane(&self) -> String {
+        self.priority.lane(&self.queue)
+    }
+
+    /// Whether it takes a row to keep what this asks for, whatever the record mode.
+    pub fn needs_row(&self) -> bool {
+        self.start != Start::Now || self.deadline.is_some() || self.unique.is_some()
+    }
+}
+
+/// When a task ends as expired, by the store's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deadline {
+    /// This long after the task is accepted.
+    After(Duration),
+    /// At this time.
+    #[serde(with = "time::serde::rfc3339")]
+    At(OffsetDateTime),
 }
 
 /// When the first attempt of a task may start, by the store's clock.

@@ -31,12 +31,16 @@ use crate::signal::Signal;
 
 mod beat;
 mod held;
+mod lanes;
+mod pace;
 mod pool;
 mod renew;
 mod report;
 mod run;
+mod slot;
 
 use beat::Beat;
+pub use lanes::LaneOrder;
 use pool::Pool;
 use renew::Renewer;
 
@@ -61,6 +65,8 @@ struct Inner {
     beat: Arc<Beat>,
     grace: Duration,
     outcomes: usize,
+    /// Fires when someone told the worker to stop.
+    stop: CancellationToken,
     stage: Mutex<Stage>,
 }
 
@@ -92,6 +98,7 @@ pub struct WorkerBuilder {
     workers: usize,
     queues: Vec<QueueName>,
     lease: Option<Duration>,
+    order: LaneOrder,
     grace: Duration,
     outcomes: usize,
     error: Option<Error>,
@@ -105,6 +112,7 @@ impl Default for WorkerBuilder {
             workers: DEFAULT_WORKERS,
             queues: vec![QueueName::default()],
             lease: None,
+            order: LaneOrder::default(),
             grace: DEFAULT_GRACE,
             outcomes: 1_000,
             error: None,
@@ -144,6 +152,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Ends when someone told this worker to stop, through an engine: whoever owns it should
+    /// [`close`](Self::close) it then. Cancel-safe.
+    pub async fn told_to_stop(&self) {
+        self.inner.stop.cancelled().await;
+    }
+
     /// Starts taking tasks. A broker that is not prepared yet is waited for in the background: an engine
     /// prepares it when it hears of this worker.
     ///
@@ -170,8 +184,7 @@ impl Worker {
 
         let mut work = JoinSet::new();
         let (ready, start) = tokio::sync::watch::channel(false);
-        for queue in pool.leases.keys() {
-            let queue = queue.clone();
+        for queue in pool.queues() {
             let (pool, reporter, mut start) = (pool.clone(), reporter.clone(), start.clone());
             work.spawn(async move {
                 let started = async { start.wait_for(|ready| *ready).await.is_ok() };
@@ -190,6 +203,10 @@ impl Worker {
         let mut around = JoinSet::new();
         let (beat, beating) = (inner.beat.clone(), pool.clone());
         around.spawn(async move { beat.run(&beating).await });
+        let saving = pool.clone();
+        around.spawn(async move { saving.save_checkpoints().await });
+        let (obeying, beat, stop) = (pool.clone(), inner.beat.clone(), inner.stop.clone());
+        around.spawn(async move { beat::obey(&obeying, &beat, &stop).await });
         let watching = pool.clone();
         around.spawn(async move {
             // Tombstones first: nothing that was cancelled before may start.
@@ -319,6 +336,12 @@ impl WorkerBuilder {
         self
     }
 
+    /// How it chooses among priorities. Default: strict.
+    pub fn lane_order(mut self, order: LaneOrder) -> Self {
+        self.order = order;
+        self
+    }
+
     /// How long [`Worker::close`] lets running handlers go on. Default: 25 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -358,12 +381,14 @@ impl WorkerBuilder {
             self.handlers,
             &self.queues,
             self.workers,
+            self.order,
         ));
         let inner = Inner {
             pool,
             beat: Arc::new(Beat::new(self.lease)),
             grace: self.grace,
             outcomes: self.outcomes,
+            stop: CancellationToken::new(),
             stage: Mutex::new(Stage::Built),
         };
         Ok(Worker {

@@ -144,6 +144,26 @@ pub(crate) async fn consumer_info(
 }
 
 #[derive(Serialize)]
+struct Pause {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_until: Option<&'static str>,
+}
+
+/// Stops a consumer until a time in RFC 3339, or lets it go on.
+pub(crate) async fn pause_consumer(
+    link: &Link,
+    stream: &str,
+    consumer: &str,
+    pause_until: Option<&'static str>,
+) -> Result<(), Failure> {
+    let subject = format!("CONSUMER.PAUSE.{stream}.{consumer}");
+    let question = Pause { pause_until };
+    ask::<serde::de::IgnoredAny>(link, &subject, Some(&question), soon(link))
+        .await
+        .map(drop)
+}
+
+#[derive(Serialize)]
 struct PutConsumer<'a> {
     stream_name: &'a str,
     config: &'a consumer::Config,

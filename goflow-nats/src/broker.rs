@@ -21,13 +21,17 @@ use crate::link::{DEADLINE, Link, Owner, WINDOW};
 use crate::publish;
 use crate::pull;
 use crate::quarantine;
-use crate::topology::{self, Address};
+use crate::request;
+use crate::topology::{self, Address, Prepared};
 
 /// Room in a message for its headers.
 const HEADER_ROOM: usize = 512;
 
 /// The longest that is asked of the server at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// JetStream pauses until a time. A later one would be more nanoseconds away than the server counts.
+const FAR_FUTURE: &str = "2200-01-01T00:00:00Z";
 
 /// The port for messages of type `T`.
 pub(crate) struct NatsBroker<T> {
@@ -38,6 +42,7 @@ pub(crate) struct NatsBroker<T> {
     context: jetstream::Context,
     /// As they were when last looked at.
     leases: Mutex<HashMap<String, Duration>>,
+    prepared: Prepared,
     messages: PhantomData<fn(T) -> T>,
 }
 
@@ -62,6 +67,7 @@ impl<T: Wire> NatsBroker<T> {
             address,
             context,
             leases: Mutex::default(),
+            prepared: Prepared::default(),
             messages: PhantomData,
         }
     }
@@ -80,7 +86,7 @@ impl<T: Wire> NatsBroker<T> {
     }
 
     async fn submit_one(&self, message: T, deadline: Instant) -> Result<(), Error> {
-        let address = (self.address)(message.channel())?;
+        let address = (self.address)(&message.channel())?;
         let payload = message.encode().map_err(|error| Error::Refused {
             reason: error.to_string(),
         })?;
@@ -118,7 +124,7 @@ impl<T: Wire> NatsBroker<T> {
             Err(reason) => {
                 quarantine::quarantine(
                     &self.link,
-                    address.channel.clone(),
+                    (address.channel.clone(), &address.origin),
                     message,
                     lease,
                     &reason,
@@ -155,7 +161,7 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
     async fn prepare(&self, channel: &str, lease: Option<Duration>) -> Result<(), Error> {
         self.link.open()?;
         let address = (self.address)(channel)?;
-        let lease = topology::ensure_channel(&self.link, &address, lease).await?;
+        let lease = topology::ensure_channel(&self.link, &self.prepared, &address, lease).await?;
         self.note_lease(channel, lease);
         Ok(())
     }
@@ -210,6 +216,20 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
             .into_iter()
             .filter_map(|message| self.deliver(&address, message, lease, began))
             .collect())
+    }
+
+    async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {
+        self.link.open()?;
+        let address = (self.address)(channel)?;
+        let until = paused.then_some(FAR_FUTURE);
+        api::pause_consumer(&self.link, &address.stream, &address.consumer, until)
+            .await
+            .map_err(|failure| failure.translate("pause", channel))?;
+        if !paused {
+            let consumer = (address.stream.as_str(), address.consumer.as_str());
+            request::nudge(&self.link, consumer).await?;
+        }
+        Ok(())
     }
 
     async fn depth(&self, channel: &str) -> Result<Depth, Error> {

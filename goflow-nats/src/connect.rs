@@ -60,7 +60,7 @@ pub async fn connect(options: Options) -> Result<Connection, Error> {
             link.clone(),
             owner.clone(),
             context.clone(),
-            Address::of_queue,
+            Address::of_lane,
         )),
         results: Arc::new(NatsBroker::new(
             link.clone(),

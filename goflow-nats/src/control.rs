@@ -1,14 +1,15 @@
-//! Identity, signals and tombstones.
+//! Identity, signals, tombstones and checkpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use goflow_core::StoreId;
 use goflow_core::broker::{Control, Error, Identity, Signals, Tombstone, Tombstones};
 use goflow_core::signal::Signal;
+use goflow_core::{StoreId, TaskId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::api::{self, Probe};
 use crate::link::{DEADLINE, Link, Owner, WINDOW};
 use crate::publish;
 use crate::topology::{self, BROKER_KEY, STORE_KEY};
-use crate::{signals, tombstones};
+use crate::{checkpoints, signals, tombstones};
 
 /// The deadline of `ping` and `close`.
 const SHORT: Duration = Duration::from_secs(2);
@@ -111,6 +112,21 @@ impl Control for NatsControl {
     async fn listen(&self) -> Result<Signals, Error> {
         self.link.open()?;
         signals::listen(&self.link).await
+    }
+
+    async fn commands(&self) -> Result<Signals, Error> {
+        self.link.open()?;
+        signals::commands(&self.link).await
+    }
+
+    async fn save_checkpoint(&self, task: TaskId, checkpoint: Bytes) -> Result<(), Error> {
+        self.link.open()?;
+        checkpoints::save(&self.link, task, checkpoint).await
+    }
+
+    async fn checkpoint(&self, task: TaskId) -> Result<Option<Bytes>, Error> {
+        self.link.open()?;
+        checkpoints::last(&self.link, task).await
     }
 
     async fn entomb(&self, tombstones: &[Tombstone]) -> Result<(), Error> {

@@ -7,10 +7,13 @@ use std::time::Duration;
 /// How to connect to NATS, and what the streams made there may hold.
 ///
 /// ```
+/// let options = goflow_nats::Options::new("nats://127.0.0.1:4222");
+/// // More than the defaults: a cluster of three that keeps three copies of everything.
 /// let options = goflow_nats::Options {
-///     servers: vec!["nats://127.0.0.1:4222".into()],
-///     ..Default::default()
+///     replicas: 3,
+///     ..goflow_nats::Options::new("nats://a:4222,nats://b:4222,nats://c:4222")
 /// };
+/// assert_eq!(options.servers.len(), 3);
 /// ```
 #[derive(Clone)]
 pub struct Options {
@@ -54,21 +57,6 @@ pub struct Options {
     pub request_timeout: Duration,
 }
 
-impl Options {
-    /// The servers at `url`, or at several URLs with commas between them; the defaults for everything else.
-    pub fn new(url: impl AsRef<str>) -> Self {
-        let servers = url
-            .as_ref()
-            .split(',')
-            .map(|server| server.trim().to_owned())
-            .collect();
-        Self {
-            servers,
-            ..Self::default()
-        }
-    }
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -95,6 +83,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The defaults, with the servers at these URLs: one, or several separated by commas.
+    pub fn new(urls: &str) -> Self {
+        let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+        Self {
+            servers: servers.map(str::to_owned).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The servers as people may see them: without what is secret.
     pub(crate) fn shown_servers(&self) -> String {
         let shown = self
@@ -130,6 +127,15 @@ impl fmt::Debug for Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_may_be_several() {
+        assert_eq!(Options::new("nats://a:4222").servers, ["nats://a:4222"]);
+        assert_eq!(
+            Options::new(" nats://a:1, tls://b:2,").servers,
+            ["nats://a:1", "tls://b:2"]
+        );
+    }
 
     #[test]
     fn secrets_are_not_shown() {

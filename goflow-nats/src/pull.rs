@@ -1,43 +1,30 @@
-//! One pull request: the messages that are there, or the first that come.
+//! One pull: the messages that are there, or the first that comes.
 
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
-use bytes::Bytes;
-use futures_util::StreamExt;
+use async_nats::{Message, StatusCode};
 use goflow_core::broker::Error;
-use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::error;
 use crate::lease;
-use crate::link::{DEADLINE, Life, Link};
+use crate::link::{Life, Link};
+use crate::request::{self, Request};
 
 const OPERATION: &str = "dequeue";
 
-/// How much longer than asked the server may take to say that there is nothing.
+/// How long to wait for a connection, longer than for a message.
 const SLACK: Duration = Duration::from_secs(3);
+
+/// How long the server may take to answer what it answers at once, or to say that time is up. Then it is asked
+/// whether it is there at all.
+const PROMPT: Duration = Duration::from_millis(250);
 
 /// Between two requests when the server has none to spare at the moment.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Most messages in one request.
 const MOST_MESSAGES: usize = 10_000;
-
-/// Most bytes in one request, so that a batch of large messages does not fill the memory.
-const MOST_BYTES: usize = 64 << 20;
-
-/// What is asked of the server. With `no_wait` *and* `expires` it waits for a first message, then sends what is there
-/// and says that this was all: nothing is on its way when the request has ended.
-#[derive(Serialize)]
-struct Next {
-    batch: usize,
-    max_bytes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<u64>,
-    no_wait: bool,
-}
 
 /// Messages nobody has taken yet; they go back to the queue if nobody ever does.
 pub(crate) struct Pulled {
@@ -48,6 +35,21 @@ pub(crate) struct Pulled {
 }
 
 impl Pulled {
+    fn new(link: &Link) -> Self {
+        Self {
+            link: link.clone(),
+            messages: Vec::new(),
+            received: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, message: Message) {
+        if self.messages.is_empty() {
+            self.received = Instant::now();
+        }
+        self.messages.push(message);
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.messages)
     }
@@ -56,19 +58,16 @@ impl Pulled {
 impl Drop for Pulled {
     fn drop(&mut self) {
         let messages = self.take();
-        if !messages.is_empty() {
-            give_back(&self.link, messages);
+        if messages.is_empty() {
+            return;
         }
+        let link = self.link.clone();
+        self.link.spawn(async move {
+            for reply in messages.into_iter().filter_map(|message| message.reply) {
+                lease::give_back(&link, reply).await;
+            }
+        });
     }
-}
-
-fn give_back(link: &Link, messages: Vec<Message>) {
-    let task = link.clone();
-    link.spawn(async move {
-        for reply in messages.into_iter().filter_map(|message| message.reply) {
-            lease::give_back(&task, reply).await;
-        }
-    });
 }
 
 /// Pulls up to `max` messages from a consumer, waiting up to `wait` for the first.
@@ -82,135 +81,150 @@ pub(crate) async fn pull(
     wait: Duration,
 ) -> Result<Pulled, Error> {
     let (sender, receiver) = oneshot::channel();
-    let request = Pull {
-        subject: format!(
-            "{}.CONSUMER.MSG.NEXT.{stream}.{consumer}",
-            link.api_prefix()
-        ),
+    let pull = Pull {
+        stream: stream.to_owned(),
+        consumer: consumer.to_owned(),
         channel: channel.to_owned(),
         max: max.min(MOST_MESSAGES),
         link: link.clone(),
+        waits: !wait.is_zero(),
         give_up: Instant::now() + wait,
     };
-    link.spawn(request.run(sender));
+    link.spawn(pull.run(sender));
     receiver.await.unwrap_or(Err(Error::Closed))
 }
 
+type Caller = oneshot::Sender<Result<Pulled, Error>>;
+
 struct Pull {
     link: Link,
-    subject: String,
+    stream: String,
+    consumer: String,
     channel: String,
     max: usize,
+    waits: bool,
     give_up: Instant,
 }
 
-/// How a pull request ended.
+/// How the answer to a request ended.
 enum End {
-    /// There is no more, or there was nothing in time.
+    /// The server has said that this was all.
     Complete,
     /// The server cannot serve it just now.
     Busy,
     Failed(Error),
+    /// The server has said nothing in time: the consumer is paused, or the server hangs.
+    Silent,
     /// Nobody waits for it any more.
     Abandoned,
+    /// The connection is being closed.
+    Closing,
 }
 
 impl Pull {
-    async fn run(self, mut caller: oneshot::Sender<Result<Pulled, Error>>) {
-        let answer = tokio::select! {
-            answer = self.attempts(&mut caller) => answer,
-            () = self.link.closing().cancelled() => Err(Error::Closed),
-        };
+    async fn run(self, mut caller: Caller) {
+        let answer = self.answer(&mut caller).await;
         // When the caller has gone, what was pulled is dropped, and with that given back.
         drop(caller.send(answer));
     }
 
-    async fn attempts(
-        &self,
-        caller: &mut oneshot::Sender<Result<Pulled, Error>>,
-    ) -> Result<Pulled, Error> {
-        loop {
-            let life = self.link.connected(OPERATION, self.give_up + SLACK).await?;
-            let inbox = self.link.client().new_inbox();
-            let subscribed = self.link.client().subscribe(inbox.clone());
-            let mut answers = match tokio::time::timeout(DEADLINE, subscribed).await {
-                Ok(answers) => answers.map_err(|error| error::subscribe(OPERATION, error))?,
-                Err(_) => return Err(Error::unavailable(OPERATION, "timed out")),
-            };
-            let wait = self.give_up.saturating_duration_since(Instant::now());
-            let expires = u64::try_from(wait.as_nanos())
-                .ok()
-                .filter(|nanos| *nanos > 0);
-            let next = Next {
-                batch: self.max,
-                // Never less than one message, whatever the server takes.
-                max_bytes: MOST_BYTES.max(2 * self.link.client().max_payload()),
-                expires,
-                no_wait: true,
-            };
-            let next =
-                serde_json::to_vec(&next).map_err(|error| Error::unavailable(OPERATION, error))?;
-            self.link
-                .publish(
-                    OPERATION,
-                    self.subject.clone(),
-                    Some(inbox),
-                    Bytes::from(next),
-                )
-                .await?;
-
-            let mut pulled = Pulled {
-                link: self.link.clone(),
-                messages: Vec::new(),
-                received: Instant::now(),
-            };
-            match self.collect(&mut answers, &mut pulled, life, caller).await {
-                _ if !pulled.messages.is_empty() => return Ok(pulled),
-                End::Complete => return Ok(pulled),
-                End::Failed(error) => return Err(error),
-                End::Abandoned => {
-                    self.abandon(answers).await;
-                    return Ok(pulled);
+    async fn answer(&self, caller: &mut Caller) -> Result<Pulled, Error> {
+        let life = tokio::select! {
+            life = self.link.connected(OPERATION, self.give_up + SLACK) => life?,
+            // Nobody reads it.
+            () = caller.closed() => return Err(Error::Closed),
+            () = self.link.closing().cancelled() => return Err(Error::Closed),
+        };
+        let mut request = Request::open(&self.link, (&self.stream, &self.consumer)).await?;
+        let mut pulled = Pulled::new(&self.link);
+        let mut end = End::Complete;
+        if self.max > 1 || !self.waits {
+            request.ask_for_present(self.max).await?;
+            // Whoever called may have gone: that this ends soon is cheaper than to withdraw it.
+            end = self.collect(&mut request, &mut pulled, life, None).await;
+        }
+        while self.waits && pulled.messages.is_empty() && !caller.is_closed() {
+            match end {
+                End::Complete | End::Busy => {
+                    let wait = self.give_up.saturating_duration_since(Instant::now());
+                    request.ask_for_next(wait).await?;
                 }
-                End::Busy if Instant::now() + PAUSE >= self.give_up => return Ok(pulled),
-                End::Busy => tokio::time::sleep(PAUSE).await,
+                // What was asked is still to be answered, once the consumer is not paused any more.
+                End::Silent => {}
+                End::Failed(_) | End::Abandoned | End::Closing => break,
+            }
+            end = self
+                .collect(&mut request, &mut pulled, life, Some(caller))
+                .await;
+            match end {
+                End::Busy if Instant::now() + PAUSE < self.give_up => {
+                    tokio::time::sleep(PAUSE).await
+                }
+                _ => break,
+            }
+        }
+        match end {
+            End::Complete | End::Busy => Ok(pulled),
+            End::Failed(error) if pulled.messages.is_empty() => Err(error),
+            End::Failed(_) => Ok(pulled),
+            End::Silent | End::Abandoned | End::Closing => {
+                let withdrawn = request.withdraw(life).await;
+                withdrawn
+                    .messages
+                    .into_iter()
+                    .for_each(|message| pulled.add(message));
+                match end {
+                    End::Closing => Err(Error::Closed),
+                    End::Silent if !withdrawn.confirmed && pulled.messages.is_empty() => {
+                        Err(Error::unavailable(OPERATION, "the server did not answer"))
+                    }
+                    _ => Ok(pulled),
+                }
             }
         }
     }
 
+    /// Takes the answers to what was asked: with a caller until the wait is over or the caller gone, without one
+    /// only as long as it takes.
     async fn collect(
         &self,
-        answers: &mut Subscriber,
+        request: &mut Request,
         pulled: &mut Pulled,
         life: Life,
-        caller: &mut oneshot::Sender<Result<Pulled, Error>>,
+        caller: Option<&mut Caller>,
     ) -> End {
+        let began = Instant::now();
+        let until = if caller.is_some() {
+            self.give_up.max(began)
+        } else {
+            began
+        };
+        let silence = tokio::time::sleep_until(until + PROMPT);
+        let gone = async {
+            match caller {
+                Some(caller) => caller.closed().await,
+                None => std::future::pending().await,
+            }
+        };
         let mut lives = self.link.lives();
-        let lost = |detail: &'static str| End::Failed(Error::unavailable(OPERATION, detail));
-        let overdue = tokio::time::sleep_until(self.give_up + SLACK);
-        tokio::pin!(overdue);
-        while pulled.messages.len() < self.max {
+        tokio::pin!(silence, gone);
+        while request.is_open() {
             let answer = tokio::select! {
                 biased;
-                answer = answers.next() => answer,
+                answer = request.next() => answer,
                 _ = lives.wait_for(|now| *now != life) => return lost("the connection was lost"),
-                () = &mut overdue => return lost("the server did not answer"),
-                () = caller.closed(), if pulled.messages.is_empty() => return End::Abandoned,
+                () = self.link.closing().cancelled() => return End::Closing,
+                () = &mut gone => return End::Abandoned,
+                () = &mut silence => return End::Silent,
             };
             let Some(answer) = answer else {
                 return lost("the connection was closed");
             };
-            match answer.status {
-                None | Some(StatusCode::OK) => {
-                    if pulled.messages.is_empty() {
-                        pulled.received = Instant::now();
-                    }
-                    pulled.messages.push(answer);
-                }
-                Some(StatusCode::IDLE_HEARTBEAT) => {}
-                Some(status) => {
-                    return self.end(status, answer.description.as_deref().unwrap_or_default());
-                }
+            if request::is_message(&answer) {
+                pulled.add(answer);
+                silence.as_mut().reset(Instant::now().max(until) + PROMPT);
+            } else if let Some(status) = answer.status {
+                return self.end(status, answer.description.as_deref().unwrap_or_default());
             }
         }
         End::Complete
@@ -236,24 +250,8 @@ impl Pull {
             )),
         }
     }
+}
 
-    /// Ends a request nobody waits for. The server forgets it as soon as nobody listens, but until it has heard so
-    /// messages may be sent: they are given back at once, not when their lease has expired.
-    async fn abandon(&self, mut answers: Subscriber) {
-        let mut late = Vec::new();
-        let drained = async {
-            if answers.drain().await.is_ok() {
-                while let Some(answer) = answers.next().await {
-                    if matches!(answer.status, None | Some(StatusCode::OK)) {
-                        late.push(answer);
-                    }
-                }
-            }
-        };
-        // Without a connection nobody confirms the end, and nothing can arrive either.
-        drop(tokio::time::timeout(SLACK, drained).await);
-        if !late.is_empty() {
-            give_back(&self.link, late);
-        }
-    }
+fn lost(detail: &'static str) -> End {
+    End::Failed(Error::unavailable(OPERATION, detail))
 }

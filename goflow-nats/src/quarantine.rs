@@ -25,16 +25,17 @@ const CLIPPED: &str = "Gf-Clipped-From";
 /// Its own message id: under the original name it would count as this stream's.
 const MESSAGE_ID: &str = "Gf-Msg-Id";
 
-/// Quarantines a message, on the connection's own time. When that fails, it comes back when its lease has expired.
+/// Quarantines a message of `channel`, under `origin`, on the connection's own time. When that fails, it comes back when its lease has expired.
 pub(crate) fn quarantine(
     link: &Link,
-    channel: String,
+    (channel, origin): (String, &str),
     message: Message,
     lease: Duration,
     reason: &Undecodable,
 ) {
     tracing::warn!(channel, subject = %message.subject, %reason, bytes = message.payload.len(), "quarantined a message");
     let headers = headers(&message, &reason.0);
+    let subject = topology::quarantine_subject(origin);
     let task = link.clone();
     link.spawn(async move {
         let Some(reply) = message.reply.clone() else {
@@ -48,7 +49,6 @@ pub(crate) fn quarantine(
             headers.insert(CLIPPED, payload.len().to_string());
             payload.truncate(most);
         }
-        let subject = topology::quarantine_subject(&channel);
         let kept = publish::publish(
             &task,
             &channel,

@@ -22,12 +22,14 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 const EVENTS: &str = "gf.evt.>";
 const HEARTBEATS: &str = "gf.hb.*";
+const COMMANDS: &str = "gf.ctl.*";
 
 fn subject(signal: &Signal) -> String {
     match signal {
         Signal::Finished { .. } => "gf.evt.finished".into(),
         Signal::Heartbeat(status) => format!("gf.hb.{}", status.id),
         Signal::Goodbye(worker) => format!("gf.hb.{worker}"),
+        Signal::Command { worker, .. } => format!("gf.ctl.{worker}"),
     }
 }
 
@@ -41,12 +43,30 @@ pub(crate) async fn send(link: &Link, signal: &Signal) -> Result<(), Error> {
         .await
 }
 
+/// Everything but commands.
 pub(crate) async fn listen(link: &Link) -> Result<Signals, Error> {
+    subscribe(link, &[EVENTS, HEARTBEATS], |signal| !is_command(signal)).await
+}
+
+/// Nothing but commands.
+pub(crate) async fn commands(link: &Link) -> Result<Signals, Error> {
+    subscribe(link, &[COMMANDS], is_command).await
+}
+
+fn is_command(signal: &Signal) -> bool {
+    matches!(signal, Signal::Command { .. })
+}
+
+async fn subscribe(
+    link: &Link,
+    subjects: &[&'static str],
+    wanted: fn(&Signal) -> bool,
+) -> Result<Signals, Error> {
     const OPERATION: &str = "listen";
     let subscribing = async {
         let mut subscriptions = SelectAll::new();
-        for subject in [EVENTS, HEARTBEATS] {
-            let subscription = link.client().subscribe(subject).await;
+        for subject in subjects {
+            let subscription = link.client().subscribe(*subject).await;
             subscriptions.push(subscription.map_err(|error| error::subscribe(OPERATION, error))?);
         }
         // Once the server has answered something asked later, it knows of the subscriptions. Who may not ask
@@ -59,13 +79,14 @@ pub(crate) async fn listen(link: &Link) -> Result<Signals, Error> {
         Err(_) => return Err(Error::unavailable(OPERATION, "timed out")),
     };
     let (sender, receiver) = mpsc::channel(BACKLOG);
-    link.spawn(forward(link.clone(), subscriptions, sender));
+    link.spawn(forward(link.clone(), subscriptions, wanted, sender));
     Ok(Signals::new(receiver))
 }
 
 async fn forward(
     link: Link,
     mut subscriptions: SelectAll<Subscriber>,
+    wanted: fn(&Signal) -> bool,
     listener: mpsc::Sender<Signal>,
 ) {
     loop {
@@ -77,7 +98,8 @@ async fn forward(
         let Some(message) = message else { return };
         match serde_json::from_slice::<Signal>(&message.payload) {
             // A listener that is behind misses it: signals are lossy, and memory is finite.
-            Ok(signal) => drop(listener.try_send(signal)),
+            Ok(signal) if wanted(&signal) => drop(listener.try_send(signal)),
+            Ok(_) => {}
             // A newer goflow may say what this one does not know.
             Err(error) => tracing::debug!(subject = %message.subject, %error, "not a signal"),
         }

@@ -1,11 +1,14 @@
 //! Streams and consumers: their names, what they should be, and bringing them there.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{consumer, stream};
-use goflow_core::Route;
 use goflow_core::broker::{DEFAULT_LEASE, Error, MIN_LEASE};
+use goflow_core::{Priority, QueueName, Route};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::api::{self, Failure};
@@ -13,6 +16,7 @@ use crate::link::Link;
 
 pub(crate) const RESULTS: &str = "GF_RES";
 pub(crate) const TOMBSTONES: &str = "GF_CANCEL";
+pub(crate) const CHECKPOINTS: &str = "GF_CHECKPOINT";
 const PASSING_RESULTS: &str = "GF_RES_TMP";
 const QUARANTINE: &str = "GF_QUARANTINE";
 
@@ -20,9 +24,6 @@ const QUARANTINE: &str = "GF_QUARANTINE";
 pub(crate) const BROKER_KEY: &str = "goflow.broker";
 /// Metadata of [`RESULTS`]: the store that this broker belongs to.
 pub(crate) const STORE_KEY: &str = "goflow.store";
-
-/// The lane of every task, as long as there is one priority.
-const LANE: &str = "1";
 
 /// Outcomes are applied within moments, so they come back soon after an engine died.
 const RESULTS_LEASE: Duration = Duration::from_secs(10);
@@ -33,6 +34,13 @@ const PASSING_AGE: Duration = Duration::from_secs(60 * 60);
 const PASSING_INACTIVE: Duration = Duration::from_secs(10 * 60);
 /// Acknowledged outcomes stay in this stream until they are old, so that a bound is needed.
 const PASSING_BYTES: i64 = 1 << 30;
+/// Checkpoints of tasks that have ended stay until they are old.
+const CHECKPOINT_BYTES: i64 = 1 << 30;
+
+/// How long a stream that was looked at is taken to be as it was: the lanes of a queue are prepared one after the
+/// other.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// No limit of concurrency: the workers' slots are.
 const MAX_ACK_PENDING: i64 = 20_000;
 const MAX_WAITING: i64 = 4_096;
@@ -42,34 +50,35 @@ const NO_LIMIT: i64 = -1;
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     pub(crate) channel: String,
+    /// The queue or the route.
+    pub(crate) origin: String,
     pub(crate) stream: String,
     pub(crate) consumer: String,
-    filter: String,
+    /// All of the subject, or all but the type.
+    subject: String,
     kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Queue,
+    Lane,
     LastingRoute,
     PassingRoute,
 }
 
 impl Address {
-    /// Of the tasks of a queue.
-    pub(crate) fn of_queue(queue: &str) -> Result<Self, Error> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if queue.is_empty() || !queue.bytes().all(legal) {
-            return Err(Error::Refused {
-                reason: format!("{queue:?} is no name of a queue"),
-            });
-        }
+    /// Of the tasks of one priority in a queue: `<queue>.<priority>`.
+    pub(crate) fn of_lane(lane: &str) -> Result<Self, Error> {
+        let (queue, priority) = parse_lane(lane).ok_or_else(|| Error::Refused {
+            reason: format!("{lane:?} is no lane of a queue, <queue>.<priority>"),
+        })?;
         Ok(Self {
-            channel: queue.to_owned(),
+            channel: lane.to_owned(),
             stream: format!("GF_Q_{queue}"),
-            consumer: format!("lane-{LANE}"),
-            filter: format!("gf.q.{queue}.{LANE}.*"),
-            kind: Kind::Queue,
+            consumer: format!("lane-{priority}"),
+            subject: format!("gf.q.{queue}.{priority}"),
+            origin: queue.into(),
+            kind: Kind::Lane,
         })
     }
 
@@ -87,9 +96,10 @@ impl Address {
         };
         Ok(Self {
             channel: route.to_owned(),
+            origin: route.to_owned(),
             stream: stream.to_owned(),
             consumer: route.to_owned(),
-            filter: format!("{prefix}.{route}"),
+            subject: format!("{prefix}.{route}"),
             kind,
         })
     }
@@ -97,17 +107,22 @@ impl Address {
     /// The subject of a message; `token` is its type.
     pub(crate) fn subject(&self, token: &str) -> String {
         match self.kind {
-            Kind::Queue => format!("gf.q.{}.{LANE}.{token}", self.channel),
-            Kind::LastingRoute | Kind::PassingRoute => self.filter.clone(),
+            Kind::Lane => format!("{}.{token}", self.subject),
+            Kind::LastingRoute | Kind::PassingRoute => self.subject.clone(),
         }
+    }
+
+    /// The subjects of all its messages.
+    fn filter(&self) -> String {
+        self.subject("*")
     }
 
     fn stream_config(&self, link: &Link) -> stream::Config {
         match self.kind {
-            Kind::Queue => stream::Config {
+            Kind::Lane => stream::Config {
                 name: self.stream.clone(),
-                description: Some(format!("goflow: tasks of queue {}", self.channel)),
-                subjects: vec![format!("gf.q.{}.*.*", self.channel)],
+                description: Some(format!("goflow: tasks of queue {}", self.origin)),
+                subjects: vec![format!("gf.q.{}.*.*", self.origin)],
                 retention: RetentionPolicy::WorkQueue,
                 discard: DiscardPolicy::New,
                 max_messages: limit(link.options().max_queue_messages),
@@ -121,12 +136,22 @@ impl Address {
     }
 
     fn default_lease(&self) -> Duration {
-        if self.kind == Kind::Queue {
+        if self.kind == Kind::Lane {
             DEFAULT_LEASE
         } else {
             RESULTS_LEASE
         }
     }
+}
+
+/// The queue and the priority of a lane.
+fn parse_lane(lane: &str) -> Option<(QueueName, Priority)> {
+    let (queue, priority) = lane.split_once('.')?;
+    // One digit: "+1" and "01" would be numbers, too.
+    let &[digit @ b'0'..=b'9'] = priority.as_bytes() else {
+        return None;
+    };
+    Some((queue.parse().ok()?, Priority::try_from(digit - b'0').ok()?))
 }
 
 fn limit(most: u64) -> i64 {
@@ -185,6 +210,19 @@ fn tombstones_config(link: &Link) -> stream::Config {
     }
 }
 
+fn checkpoints_config(link: &Link) -> stream::Config {
+    stream::Config {
+        name: CHECKPOINTS.into(),
+        description: Some("goflow: where tasks can go on".into()),
+        subjects: vec!["gf.checkpoint.*".into()],
+        max_messages_per_subject: 1,
+        max_age: 7 * DAY,
+        max_bytes: CHECKPOINT_BYTES,
+        allow_direct: true,
+        ..basic(link)
+    }
+}
+
 fn quarantine_config(link: &Link) -> stream::Config {
     stream::Config {
         name: QUARANTINE.into(),
@@ -200,6 +238,7 @@ pub(crate) async fn ensure_common(link: &Link) -> Result<stream::Info, Error> {
     for config in [
         passing_config(link),
         tombstones_config(link),
+        checkpoints_config(link),
         quarantine_config(link),
     ] {
         ensure_stream(link, config).await?;
@@ -207,14 +246,42 @@ pub(crate) async fn ensure_common(link: &Link) -> Result<stream::Info, Error> {
     ensure_stream(link, results_config(link)).await
 }
 
+/// The streams that were looked at lately.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared(Mutex<HashMap<String, Instant>>);
+
+impl Prepared {
+    fn is_fresh(&self, stream: &str) -> bool {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams
+            .get(stream)
+            .is_some_and(|looked_at| looked_at.elapsed() < FRESH)
+    }
+
+    fn note(&self, stream: &str) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.insert(stream.to_owned(), Instant::now());
+    }
+}
+
 /// Makes sure that a channel exists and is what it should be.
 pub(crate) async fn ensure_channel(
     link: &Link,
+    prepared: &Prepared,
     address: &Address,
     lease: Option<Duration>,
 ) -> Result<Duration, Error> {
+    let lease = lease.map(|lease| lease.max(MIN_LEASE));
+    if prepared.is_fresh(&address.stream) {
+        match ensure_consumer(link, address, lease).await {
+            // The stream has gone since.
+            Err(Error::NoChannel { .. }) => {}
+            answer => return answer,
+        }
+    }
     ensure_stream(link, address.stream_config(link)).await?;
-    ensure_consumer(link, address, lease.map(|lease| lease.max(MIN_LEASE))).await
+    prepared.note(&address.stream);
+    ensure_consumer(link, address, lease).await
 }
 
 async fn ensure_stream(link: &Link, wanted: stream::Config) -> Result<stream::Info, Error> {
@@ -254,6 +321,7 @@ fn merge_stream(present: &stream::Config, wanted: &stream::Config) -> stream::Co
     merged.duplicate_window = wanted.duplicate_window;
     merged.num_replicas = wanted.num_replicas;
     merged.allow_atomic_publish = wanted.allow_atomic_publish;
+    merged.allow_direct |= wanted.allow_direct;
     for (key, value) in &wanted.metadata {
         merged
             .metadata
@@ -283,7 +351,7 @@ async fn ensure_consumer(
     });
     let before = wanted.ack_wait;
     wanted.ack_wait = lease.unwrap_or(before);
-    wanted.filter_subject.clone_from(&address.filter);
+    wanted.filter_subject = address.filter();
     // The engine counts crashes. JetStream would leave the message in the queue, invisible.
     wanted.max_deliver = NO_LIMIT;
     wanted.max_ack_pending = MAX_ACK_PENDING;
@@ -309,9 +377,14 @@ pub(crate) fn tombstone_subject(task: impl std::fmt::Display) -> String {
     format!("gf.cancel.{task}")
 }
 
-/// The subject of a quarantined message.
-pub(crate) fn quarantine_subject(channel: &str) -> String {
-    format!("gf.quarantine.{channel}")
+/// The subject of a checkpoint.
+pub(crate) fn checkpoint_subject(task: impl std::fmt::Display) -> String {
+    format!("gf.checkpoint.{task}")
+}
+
+/// The subject of a quarantined message; `origin` is its queue or route.
+pub(crate) fn quarantine_subject(origin: &str) -> String {
+    format!("gf.quarantine.{origin}")
 }
 
 #[cfg(test)]
@@ -320,9 +393,13 @@ mod tests {
 
     #[test]
     fn channels_have_addresses() {
-        let queue = Address::of_queue("images").unwrap();
-        assert_eq!(queue.stream, "GF_Q_images");
-        assert_eq!(queue.subject("resize"), "gf.q.images.1.resize");
+        let lane = Address::of_lane("images.3").unwrap();
+        assert_eq!(
+            (lane.stream.as_str(), lane.consumer.as_str()),
+            ("GF_Q_images", "lane-3")
+        );
+        assert_eq!(lane.subject("resize"), "gf.q.images.3.resize");
+        assert_eq!(lane.filter(), "gf.q.images.3.*");
         let route = Address::of_route("passing-abc").unwrap();
         assert_eq!(
             (route.stream.as_str(), route.subject("outcomes").as_str()),
@@ -331,9 +408,22 @@ mod tests {
         assert_eq!(Address::of_route("lasting-abc").unwrap().stream, "GF_RES");
         for bad in ["", "a.b", "a b", "*", ">"] {
             assert!(
-                Address::of_queue(bad).is_err() && Address::of_route(bad).is_err(),
+                Address::of_lane(bad).is_err() && Address::of_route(bad).is_err(),
                 "{bad:?}"
             );
+        }
+        for bad in [
+            "images",
+            "images.",
+            "images.4",
+            "images.01",
+            "images.+1",
+            ".1",
+            "a.b.1",
+            "a.1.1",
+            "*.1",
+        ] {
+            assert!(Address::of_lane(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! Accepting requests: one commit for all of them, or for as many as can be had together.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use goflow_core::store::{Accepted, Error, NewTasks};
-use goflow_core::{Start, TaskSpec};
-use sqlx::{Postgres, Transaction};
+use goflow_core::store::{Accepted, DISPATCH_DEADLINE, Error, NewTasks};
+use goflow_core::{Deadline, Start, TaskId, TaskSpec};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -16,14 +17,17 @@ use crate::sql;
 use crate::store::PostgresStore;
 
 mod keys;
+mod unique;
 
 use keys::{repeated, reserve_keys};
+pub(crate) use unique::retake_key;
+use unique::take_unique;
 
 /// Payload bytes in one statement, about.
 const STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What became of one request.
-type Answer = Result<Vec<Accepted>, Error>;
+pub(crate) type Answer = Result<Vec<Accepted>, Error>;
 
 impl PostgresStore {
     pub(crate) async fn accept_requests(&self, requests: Vec<NewTasks>) -> Vec<Answer> {
@@ -39,8 +43,12 @@ impl PostgresStore {
         let group = tokio::time::timeout_at(deadline, admit)
             .await
             .unwrap_or_default();
+        // A unique key may have to wait for a caller's transaction, and nobody else shall wait with it.
+        let (unique, plain) = group
+            .into_iter()
+            .partition(|at| requests[*at].tasks.iter().any(|spec| spec.unique.is_some()));
         // A group that fails because of one request is halved until the request stands alone.
-        let mut groups = vec![group];
+        let mut groups: Vec<Vec<usize>> = vec![unique, plain];
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
                 continue;
@@ -141,43 +149,69 @@ impl PostgresStore {
 
     async fn try_group(&self, requests: &[&NewTasks]) -> Result<Vec<Answer>, sqlx::Error> {
         let mut tx = self.writes.begin().await?;
-        let mut answers = reserve_keys(&mut tx, requests).await?;
-        let new = requests
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| answer.is_none());
-        let specs: Vec<&TaskSpec> = new.flat_map(|(request, _)| &request.tasks).collect();
-        let now = insert(&mut tx, &specs).await?;
+        let (answers, added) = write_group(&mut tx, requests, DISPATCH_DEADLINE).await?;
         tx.commit().await?;
-        self.live.add(specs.len().try_into().unwrap_or(i64::MAX));
-        Ok(requests
-            .iter()
-            .zip(&mut answers)
-            .map(|(request, answer)| answer.take().unwrap_or_else(|| Ok(accepted(request, &now))))
-            .collect())
+        self.live.add(added.try_into().unwrap_or(i64::MAX));
+        Ok(answers)
+    }
+}
+
+/// Writes what is new of some requests. Rows that may start at once are due for a sweep after `sweep`. Gives the
+/// answers, and by how much the number of rows grew.
+pub(crate) async fn write_group(
+    connection: &mut PgConnection,
+    requests: &[&NewTasks],
+    sweep: Duration,
+) -> Result<(Vec<Answer>, usize), sqlx::Error> {
+    let mut answers = reserve_keys(connection, requests).await?;
+    let holders = take_unique(connection, requests, &mut answers).await?;
+    let mut specs: Vec<&TaskSpec> = Vec::new();
+    for (at, request) in requests.iter().enumerate() {
+        if answers[at].is_none() {
+            let new = request.tasks.iter().enumerate();
+            let new = new.filter(|(place, _)| !holders.contains_key(&(at, *place)));
+            specs.extend(new.map(|(_, spec)| spec));
+        }
+    }
+    let now = insert(connection, &specs, sweep).await?;
+    let accepted = |at: usize| {
+        let tasks = requests[at].tasks.iter().enumerate();
+        tasks
+            .map(|(place, spec)| match holders.get(&(at, place)) {
+                Some(holder) => known(*holder),
+                None => Accepted {
+                    id: spec.id,
+                    dispatch_now: now.get(&spec.id.as_uuid()).copied().unwrap_or(false),
+                },
+            })
+            .collect()
+    };
+    let answers = answers.into_iter().enumerate();
+    let answers = answers.map(|(at, answer)| answer.unwrap_or_else(|| Ok(accepted(at))));
+    Ok((answers.collect(), specs.len()))
+}
+
+/// A task that was there before.
+fn known(id: TaskId) -> Accepted {
+    Accepted {
+        id,
+        dispatch_now: false,
     }
 }
 
 /// Whether each of the tasks is to be dispatched now.
 type DispatchNow = HashMap<Uuid, bool>;
 
-fn accepted(request: &NewTasks, now: &DispatchNow) -> Vec<Accepted> {
-    let one = |spec: &TaskSpec| Accepted {
-        id: spec.id,
-        dispatch_now: now.get(&spec.id.as_uuid()).copied().unwrap_or(false),
-    };
-    request.tasks.iter().map(one).collect()
-}
-
 async fn insert(
-    tx: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     specs: &[&TaskSpec],
+    sweep: Duration,
 ) -> Result<DispatchNow, sqlx::Error> {
     let mut now = HashMap::with_capacity(specs.len());
     if specs.is_empty() {
         return Ok(now);
     }
-    refuse_finished(tx, specs).await?;
+    refuse_finished(connection, specs).await?;
     let mut rest = specs;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -188,18 +222,21 @@ async fn insert(
         });
         let (chunk, others) = rest.split_at(fits.count());
         rest = others;
-        now.extend(insert_chunk(tx, chunk).await?);
+        now.extend(insert_chunk(connection, chunk, sweep).await?);
     }
     Ok(now)
 }
 
 async fn insert_chunk(
-    tx: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     specs: &[&TaskSpec],
+    sweep: Duration,
 ) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
     let mut columns = SpecColumns::default();
     let mut waits: Vec<Option<i64>> = Vec::with_capacity(specs.len());
     let mut times: Vec<Option<OffsetDateTime>> = Vec::with_capacity(specs.len());
+    let mut limits: Vec<Option<i64>> = Vec::with_capacity(specs.len());
+    let mut deadlines: Vec<Option<OffsetDateTime>> = Vec::with_capacity(specs.len());
     for spec in specs {
         columns.push(spec)?;
         let (wait, time) = match spec.start {
@@ -209,19 +246,29 @@ async fn insert_chunk(
         };
         waits.push(wait);
         times.push(time);
+        let (limit, deadline) = match spec.deadline {
+            None => (None, None),
+            Some(Deadline::After(limit)) => (Some(micros(limit)), None),
+            Some(Deadline::At(time)) => (None, Some(time)),
+        };
+        limits.push(limit);
+        deadlines.push(deadline);
     }
     let rows = columns
         .bind(sqlx::query(sql::INSERT_TASKS))
         .bind(waits)
         .bind(times)
-        .fetch_all(&mut **tx)
+        .bind(limits)
+        .bind(deadlines)
+        .bind(micros(sweep))
+        .fetch_all(&mut *connection)
         .await?;
     rows.iter().map(sqlx::FromRow::from_row).collect()
 }
 
 /// A task that was accepted, ran and ended is not accepted again when its push is repeated.
 async fn refuse_finished(
-    tx: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     specs: &[&TaskSpec],
 ) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
@@ -229,7 +276,7 @@ async fn refuse_finished(
     let found: Vec<Uuid> = sqlx::query_scalar(sql::FIND_FINISHED)
         .bind(ids)
         .bind(since)
-        .fetch_all(&mut **tx)
+        .fetch_all(&mut *connection)
         .await?;
     if found.is_empty() {
         Ok(())
@@ -239,7 +286,7 @@ async fn refuse_finished(
 }
 
 /// Why a request is not even tried.
-fn unfit(request: &NewTasks) -> Option<Error> {
+pub(crate) fn unfit(request: &NewTasks) -> Option<Error> {
     let refused = |reason: &str| {
         Some(Error::Refused {
             reason: reason.to_owned(),
@@ -252,7 +299,7 @@ fn unfit(request: &NewTasks) -> Option<Error> {
         return refused("an idempotency key is for a single task");
     }
     if request.tasks.iter().any(has_nul) {
-        return refused("headers, tags and content types must not contain NUL");
+        return refused("headers, tags, unique keys and content types must not contain NUL");
     }
     None
 }
@@ -260,7 +307,9 @@ fn unfit(request: &NewTasks) -> Option<Error> {
 /// Whether a text of the task holds what no text column can.
 pub(crate) fn has_nul(spec: &TaskSpec) -> bool {
     let pairs = spec.headers.iter().chain(&spec.tags);
+    let key = spec.unique.as_ref().map(|unique| &unique.key);
     spec.payload.content_type.contains('\0')
+        || key.is_some_and(|key| key.contains('\0'))
         || pairs
             .flat_map(|(k, v)| [k, v])
             .any(|text| text.contains('\0'))

@@ -1,10 +1,13 @@
 //! What people ask for: cancel, retry. And what has to be done now and then.
 
+use std::collections::BTreeSet;
+
 use goflow_core::record::TaskRecord;
 use goflow_core::store::{Change, Error};
 use goflow_core::{State, TaskId};
 use sqlx::{Postgres, Transaction};
 
+use crate::accept::retake_key;
 use crate::apply::{Finish, FinishColumns, LastError};
 use crate::error::translate;
 use crate::read::{find, finished_since};
@@ -31,18 +34,23 @@ impl PostgresStore {
                 Change::Forbidden(Box::new(record))
             }));
         };
-        let live = row.live()?;
+        let (live, options) = (row.live()?, row.options());
         let mut finish = FinishColumns::default();
         finish.push(&Finish {
             id: id.as_uuid(),
             state: State::Cancelled,
+            attempt: live.attempt,
             result: None,
             error: LastError::AsItIs,
             worker: None,
             crashes: live.crashes(),
             started_at: None,
             ended: None,
-            class: self.options.retention(State::Cancelled).days(),
+            class: self
+                .options
+                .retention(State::Cancelled, options.retention)
+                .days(),
+            frees_key: options.frees_key(),
             failed_before: live.attempt > 1,
         });
         finish.write(&mut tx).await?;
@@ -55,12 +63,17 @@ impl PostgresStore {
     pub(crate) async fn reopen_task(&self, id: TaskId) -> Result<Change, Error> {
         self.try_reopen(id)
             .await
-            .map_err(|error| translate("retry", error))
+            .map_err(|error| translate("retry", error))?
+            .map_err(Error::Duplicate)
     }
 
-    async fn try_reopen(&self, id: TaskId) -> Result<Change, sqlx::Error> {
+    /// Reopens it, or says who has its unique key.
+    async fn try_reopen(&self, id: TaskId) -> Result<Result<Change, TaskId>, sqlx::Error> {
         let mut tx = self.writes.begin().await?;
         lock_ids(&mut tx, vec![id.as_uuid()]).await?;
+        if let Some(holder) = retake_key(&mut tx, id).await? {
+            return Ok(Err(holder));
+        }
         let reopened = sqlx::query(sql::REOPEN)
             .bind(id.as_uuid())
             .bind(finished_since(id))
@@ -69,13 +82,13 @@ impl PostgresStore {
             .rows_affected();
         let record = find(&mut tx, id).await?;
         if reopened == 0 {
-            return Ok(record.map_or(Change::Unknown, |record| {
+            return Ok(Ok(record.map_or(Change::Unknown, |record| {
                 Change::Forbidden(Box::new(record))
-            }));
+            })));
         }
         tx.commit().await?;
         self.live.add(1);
-        Ok(done(record))
+        Ok(Ok(done(record)))
     }
 
     pub(crate) async fn maintain_tables(&self) -> Result<(), Error> {
@@ -86,12 +99,23 @@ impl PostgresStore {
 
     async fn try_maintain(&self) -> Result<(), sqlx::Error> {
         sqlx::query(sql::EXPIRE_KEYS).execute(&self.writes).await?;
+        sqlx::query(sql::EXPIRE_UNIQUE)
+            .execute(&self.writes)
+            .await?;
+        let mut classes: BTreeSet<i32> = sqlx::query_scalar(sql::STRAYED)
+            .fetch_all(&self.writes)
+            .await?
+            .into_iter()
+            .collect();
+        for retention in [self.options.keep_done, self.options.keep_failed] {
+            classes.insert(i32::from(retention.days()));
+        }
         let mut tx = self.writes.begin().await?;
         sqlx::query(sql::BRIEF_LOCKS).execute(&mut *tx).await?;
         let mut made = 0;
-        for retention in [self.options.keep_done, self.options.keep_failed] {
+        for class in classes {
             let some: i32 = sqlx::query_scalar(sql::MAKE_PARTITIONS)
-                .bind(i32::from(retention.days()))
+                .bind(class)
                 .fetch_one(&mut *tx)
                 .await?;
             made += some;

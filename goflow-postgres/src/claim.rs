@@ -1,57 +1,136 @@
 //! Rows that an engine must look at: what is due, what the broker has, what waits for a worker.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use goflow_core::store::{Dispatch, Error};
-use goflow_core::{QueueName, TaskId, TaskType};
+use goflow_core::broker::Tombstone;
+use goflow_core::store::{Dispatch, Due, EXPIRED_ERROR, Error};
+use goflow_core::{QueueName, State, TaskId, TaskType};
+use uuid::Uuid;
 
+use crate::apply::{Finish, FinishColumns, LastError};
 use crate::columns::int;
 use crate::error::{Kind, TRIES, kind, translate};
-use crate::rows::DispatchRow;
+use crate::rows::{ClaimRow, LiveRow};
 use crate::sql;
 use crate::store::PostgresStore;
 
 impl PostgresStore {
-    pub(crate) async fn claim(&self, limit: usize) -> Result<Vec<Dispatch>, Error> {
+    pub(crate) async fn claim(
+        &self,
+        limit: usize,
+        held: Option<&HashSet<TaskId>>,
+    ) -> Result<Due, Error> {
         if self.rebinding.load(Ordering::Relaxed) {
             self.rebind_some().await?;
         }
-        let rows: Vec<DispatchRow> = sqlx::query_as(sql::CLAIM)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let claim = match held {
+            Some(held) => {
+                let held: Vec<Uuid> = held.iter().map(|id| id.as_uuid()).collect();
+                sqlx::query_as(sql::CLAIM).bind(limit).bind(held)
+            }
+            None => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
+        };
+        let rows: Vec<ClaimRow> = claim
             .fetch_all(&self.writes)
             .await
             .map_err(|error| translate("claim due", error))?;
-        let mut dispatches = Vec::with_capacity(rows.len());
+        let mut due = Due::default();
+        let mut late = Vec::new();
         for row in rows {
+            due.looked_at += usize::try_from(row.looked_at.unwrap_or(0)).unwrap_or(0);
+            late.extend(row.late.unwrap_or_default());
+            let Some(row) = row.dispatch else { continue };
             let id = row.id();
             match Dispatch::try_from(row) {
-                Ok(dispatch) => dispatches.push(dispatch),
+                Ok(dispatch) => due.dispatches.push(dispatch),
                 // It must not keep the others from being dispatched.
                 Err(error) => {
                     tracing::error!(task.id = %id, %error, "a row cannot be read and is not dispatched")
                 }
             }
         }
-        Ok(dispatches)
+        match self.expire(late).await {
+            Ok(expired) => due.expired = expired,
+            // Nothing is lost: they are still due, and what was claimed must be dispatched.
+            Err(error) => tracing::warn!(%error, "late tasks have not ended yet"),
+        }
+        Ok(due)
     }
 
-    pub(crate) async fn confirm(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error> {
-        if dispatches.is_empty() {
-            return Ok(());
+    /// Ends those of these whose deadline has passed and that nobody else ended meanwhile.
+    async fn expire(&self, late: Vec<Uuid>) -> Result<Vec<Tombstone>, sqlx::Error> {
+        if late.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut tries = 1;
+        loop {
+            match self.try_expire(&late).await {
+                Err(error) if kind(&error) == Kind::Conflict && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_expire(&self, late: &[Uuid]) -> Result<Vec<Tombstone>, sqlx::Error> {
+        let mut tx = self.writes.begin().await?;
+        let rows: Vec<LiveRow> = sqlx::query_as(sql::LOCK_ROWS)
+            .bind(late)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut finish = FinishColumns::default();
+        let mut expired = Vec::with_capacity(rows.len());
+        for row in rows.iter().filter(|row| row.late) {
+            let (live, options) = (row.live()?, row.options());
+            finish.push(&Finish {
+                id: row.id,
+                state: State::Expired,
+                attempt: live.attempt,
+                result: None,
+                error: LastError::Set(Some(EXPIRED_ERROR)),
+                worker: None,
+                crashes: live.crashes(),
+                started_at: None,
+                ended: None,
+                class: self
+                    .options
+                    .retention(State::Expired, options.retention)
+                    .days(),
+                frees_key: options.frees_key(),
+                failed_before: live.attempt > 1,
+            });
+            expired.push(Tombstone {
+                task: TaskId::from(row.id),
+                dispatch: live.dispatch,
+            });
+        }
+        finish.write(&mut tx).await?;
+        tx.commit().await?;
+        self.live
+            .add(-i64::try_from(expired.len()).unwrap_or(i64::MAX));
+        Ok(expired)
+    }
+
+    pub(crate) async fn confirm(
+        &self,
+        broker: Uuid,
+        dispatches: &[(TaskId, u32)],
+    ) -> Result<bool, Error> {
         let mut tries = 1;
         loop {
             let (ids, counts): (Vec<_>, Vec<_>) = dispatches
                 .iter()
                 .map(|(id, dispatch)| (id.as_uuid(), int(*dispatch)))
                 .unzip();
-            let done = sqlx::query(sql::CONFIRM)
+            let done = sqlx::query_scalar(sql::CONFIRM)
                 .bind(ids)
                 .bind(counts)
-                .execute(&self.writes)
+                .bind(broker)
+                .fetch_one(&self.writes)
                 .await;
             match done {
-                Ok(_) => return Ok(()),
+                Ok(bound) => return Ok(bound),
                 Err(error) if kind(&error) == Kind::Conflict && tries < TRIES => tries += 1,
                 Err(error) => return Err(translate("confirm dispatched", error)),
             }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use goflow_core::{Backoff, Start, TaskSpec};
+use goflow_core::{Backoff, Priority, Start, TaskSpec};
 use serde::Serialize;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use uuid::Uuid;
+
+use crate::push_options::PushOptions;
 
 /// A query that is being given its arguments.
 pub(crate) type Prepared<'q> = Query<'q, Postgres, PgArguments>;
@@ -27,6 +29,9 @@ pub(crate) struct SpecColumns<'a> {
     backoff: Vec<Option<String>>,
     timeout_ms: Vec<Option<i64>>,
     start: Vec<Option<String>>,
+    priority: Vec<Option<i16>>,
+    retry_of: Vec<Option<Uuid>>,
+    options: Vec<Option<String>>,
 }
 
 impl<'a> SpecColumns<'a> {
@@ -49,6 +54,14 @@ impl<'a> SpecColumns<'a> {
                 .map(|t| i64::try_from(millis(t)).unwrap_or(i64::MAX)),
         );
         self.start.push(unless_default(&spec.start, &Start::Now)?);
+        let unusual = spec.priority != Priority::default();
+        self.priority
+            .push(unusual.then(|| i16::from(spec.priority.get())));
+        self.retry_of.push(spec.retry_of.map(|id| id.as_uuid()));
+        self.options.push(unless_default(
+            &PushOptions::of(spec),
+            &PushOptions::default(),
+        )?);
         Ok(())
     }
 
@@ -56,7 +69,7 @@ impl<'a> SpecColumns<'a> {
         self.id.is_empty()
     }
 
-    /// Binds them as `$1` to `$12`.
+    /// Binds them as `$1` to `$15`.
     pub(crate) fn bind<'q>(self, query: Prepared<'q>) -> Prepared<'q>
     where
         'a: 'q,
@@ -74,6 +87,9 @@ impl<'a> SpecColumns<'a> {
             .bind(self.backoff)
             .bind(self.timeout_ms)
             .bind(self.start)
+            .bind(self.priority)
+            .bind(self.retry_of)
+            .bind(self.options)
     }
 }
 

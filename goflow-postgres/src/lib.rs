@@ -16,6 +16,9 @@ mod error;
 mod limit;
 mod migrate;
 mod options;
+mod pause;
+mod push;
+mod push_options;
 mod read;
 mod rows;
 mod sql;
@@ -24,6 +27,8 @@ mod store;
 pub use connect::connect;
 pub use migrate::{MigrationReport, migrate};
 pub use options::{Options, Retention};
+pub use push::{push_in, push_many_in};
+pub use sqlx;
 pub use store::PostgresStore;
 
 #[cfg(test)]

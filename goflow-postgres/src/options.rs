@@ -1,5 +1,7 @@
 //! What can be set.
 
+use std::time::Duration;
+
 use goflow_core::State;
 
 /// How a [`PostgresStore`](crate::PostgresStore) connects, and what it keeps.
@@ -45,8 +47,11 @@ impl Options {
         }
     }
 
-    /// How long a task that ended in `state` is kept.
-    pub(crate) fn retention(&self, state: State) -> Retention {
+    /// How long a task that ended in `state` is kept, which its push may have asked for.
+    pub(crate) fn retention(&self, state: State, asked: Option<Duration>) -> Retention {
+        if let Some(asked) = asked {
+            return Retention::of_at_least(asked);
+        }
         match state {
             State::Failed | State::Crashed | State::Expired => self.keep_failed,
             _ => self.keep_done,
@@ -68,6 +73,16 @@ pub enum Retention {
 }
 
 impl Retention {
+    /// The shortest that is as long as `duration`, or the longest there is.
+    fn of_at_least(duration: Duration) -> Self {
+        let lasts = |retention: &Self| {
+            let days = u64::try_from(retention.days()).unwrap_or_default();
+            Duration::from_secs(days * 24 * 60 * 60) >= duration
+        };
+        let all = [Self::Day, Self::Week, Self::Month];
+        all.into_iter().find(lasts).unwrap_or(Self::Year)
+    }
+
     /// The class as the schema names it.
     pub(crate) fn days(self) -> i16 {
         match self {

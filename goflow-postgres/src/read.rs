@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goflow_core::record::{
-    Filter, MAX_LISTED_CONTENT, MAX_PAGE, Page, PageRequest, QueueCounts, TaskRecord,
+    DeadGroup, Filter, MAX_LISTED_CONTENT, MAX_PAGE, Page, PageRequest, QueueCounts, TaskRecord,
 };
 use goflow_core::store::Error;
 use goflow_core::{QueueName, TaskId, TaskType};
@@ -46,7 +46,36 @@ struct QueueRow {
     queued: i64,
     retrying: i64,
     oldest: Option<String>,
+    paused: bool,
     at: OffsetDateTime,
+}
+
+/// Finished tasks looked at to group those that did not succeed: the latest. It bounds what the question costs.
+const MAX_DEAD: i64 = 100_000;
+
+#[derive(FromRow)]
+struct DeadRow {
+    #[sqlx(rename = "type")]
+    task_type: String,
+    state: String,
+    error: String,
+    tasks: i64,
+    newest: String,
+    last: OffsetDateTime,
+}
+
+impl TryFrom<DeadRow> for DeadGroup {
+    type Error = sqlx::Error;
+    fn try_from(row: DeadRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            task_type: row.task_type.try_into().map_err(undecodable)?,
+            state: row.state.parse().map_err(undecodable)?,
+            error: row.error,
+            count: row.tasks.cast_unsigned(),
+            newest: row.newest.parse().map_err(undecodable)?,
+            last_finished_at: row.last,
+        })
+    }
 }
 
 impl PostgresStore {
@@ -133,6 +162,21 @@ impl PostgresStore {
         Ok(Page { tasks, next })
     }
 
+    pub(crate) async fn group_dead(
+        &self,
+        since: OffsetDateTime,
+        limit: usize,
+    ) -> Result<Vec<DeadGroup>, Error> {
+        let rows: Result<Vec<DeadRow>, _> = sqlx::query_as(sql::DEAD)
+            .bind(since)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(MAX_DEAD)
+            .fetch_all(&self.queries)
+            .await;
+        let groups = rows.and_then(|rows| rows.into_iter().map(DeadGroup::try_from).collect());
+        groups.map_err(|error| translate("group dead", error))
+    }
+
     pub(crate) async fn count_queues(&self) -> Result<Vec<QueueCounts>, Error> {
         self.try_count()
             .await
@@ -169,6 +213,7 @@ impl PostgresStore {
                     queued: row.queued.cast_unsigned(),
                     retrying: row.retrying.cast_unsigned(),
                     oldest: oldest.map(age),
+                    paused: row.paused,
                 })
             })
             .collect()

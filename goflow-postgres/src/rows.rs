@@ -6,12 +6,15 @@ use bytes::Bytes;
 use goflow_core::record::{FailedAttempt, TaskRecord};
 use goflow_core::state::Live;
 use goflow_core::store::Dispatch;
-use goflow_core::{Backoff, Content, Start, State, TaskId, TaskSpec, WorkerId};
+use goflow_core::{Backoff, Content, Priority, Start, State, TaskId, TaskSpec, WorkerId};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{FromRow, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::push_options::PushOptions;
 
 /// The columns of a spec.
 #[derive(FromRow)]
@@ -29,11 +32,19 @@ pub(crate) struct SpecRow {
     backoff: Option<Json<Backoff>>,
     timeout_ms: Option<i64>,
     start: Option<Json<Start>>,
+    priority: Option<i16>,
+    retry_of: Option<Uuid>,
+    options: Option<Json<PushOptions>>,
 }
 
 impl TryFrom<SpecRow> for TaskSpec {
     type Error = sqlx::Error;
     fn try_from(row: SpecRow) -> Result<Self, sqlx::Error> {
+        let options = row.options.map(|options| options.0).unwrap_or_default();
+        let priority = |number: i16| {
+            let number = u8::try_from(number).map_err(undecodable)?;
+            Priority::try_from(number).map_err(undecodable)
+        };
         Ok(Self {
             id: TaskId::from(row.id),
             namespace: row.namespace.try_into().map_err(undecodable)?,
@@ -51,6 +62,12 @@ impl TryFrom<SpecRow> for TaskSpec {
                 .timeout_ms
                 .map(|ms| std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
             start: row.start.map(|start| start.0).unwrap_or_default(),
+            priority: row.priority.map(priority).transpose()?.unwrap_or_default(),
+            deadline: options.deadline,
+            unique: options.unique,
+            retention: options.retention,
+            heartbeat_timeout: options.heartbeat_timeout,
+            retry_of: row.retry_of.map(TaskId::from),
         })
     }
 }
@@ -81,6 +98,24 @@ impl TryFrom<DispatchRow> for Dispatch {
     }
 }
 
+/// One row of a claim: a message to publish, and, in the first row, what there is to say of all.
+pub(crate) struct ClaimRow {
+    pub(crate) dispatch: Option<DispatchRow>,
+    pub(crate) looked_at: Option<i64>,
+    pub(crate) late: Option<Vec<Uuid>>,
+}
+
+impl FromRow<'_, PgRow> for ClaimRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let id: Option<Uuid> = row.try_get("id")?;
+        Ok(Self {
+            dispatch: id.map(|_| DispatchRow::from_row(row)).transpose()?,
+            looked_at: row.try_get("looked_at")?,
+            late: row.try_get("late")?,
+        })
+    }
+}
+
 /// A record, from either table.
 #[derive(FromRow)]
 pub(crate) struct RecordRow {
@@ -88,6 +123,7 @@ pub(crate) struct RecordRow {
     spec: SpecRow,
     state: String,
     attempt: i32,
+    attempt_limit: i32,
     dispatch: i32,
     result: Option<Vec<u8>>,
     result_content_type: Option<String>,
@@ -112,6 +148,7 @@ impl TryFrom<RecordRow> for TaskRecord {
             spec: row.spec.try_into()?,
             state: row.state.parse().map_err(undecodable)?,
             attempt: count(row.attempt),
+            max_attempts: count(row.attempt_limit),
             dispatch: count(row.dispatch),
             result: result.map(|(bytes, content_type)| Content {
                 bytes: Bytes::from(bytes),
@@ -122,6 +159,7 @@ impl TryFrom<RecordRow> for TaskRecord {
             worker: row.worker.map(WorkerId),
             crashes: count(row.crashes),
             unserved: row.unserved,
+            progress: None,
             due_at: row.due_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -146,9 +184,19 @@ pub(crate) struct LiveRow {
     pub(crate) queue: String,
     #[sqlx(rename = "type")]
     pub(crate) task_type: String,
+    options: Option<Json<PushOptions>>,
+    /// Whether its deadline has passed.
+    pub(crate) late: bool,
 }
 
 impl LiveRow {
+    pub(crate) fn options(&self) -> PushOptions {
+        self.options
+            .as_ref()
+            .map(|options| options.0.clone())
+            .unwrap_or_default()
+    }
+
     pub(crate) fn live(&self) -> Result<Live, sqlx::Error> {
         let state: State = self.state.parse().map_err(undecodable)?;
         Ok(Live {

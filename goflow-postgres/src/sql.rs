@@ -53,6 +53,28 @@ macro_rules! whole_history {
     };
 }
 
+/// What becomes of rows that are `due`: one row for each that is to be dispatched, or one if there is none; the
+/// first of them tells of all.
+macro_rules! claimed {
+    () => {
+        concat!(
+            "claimed as (
+            update gf_task t
+            set state = 'queued', dispatch = t.dispatch + t.waiting::int, waiting = false,
+                due_at = least(now() + interval '5 s', t.deadline_at)
+            from due where t.id = due.id and not due.held and not due.late
+            returning ",
+            spec_of_t!(),
+            ", t.attempt, t.dispatch
+        )
+        select c.*, case when row_number() over () = 1 then d.looked_at end as looked_at,
+            case when row_number() over () = 1 then d.late end as late
+        from (select count(*) as looked_at, array_agg(id) filter (where late) as late from due) d
+        left join claimed c on true"
+        )
+    };
+}
+
 statements! {
     /// Whether the server answers.
     PING = "select 1";
@@ -84,19 +106,70 @@ statements! {
         )
         delete from gf_idempotency i using old where i.namespace = old.namespace and i.key = old.key";
 
+    /// What keys stand for after all.
+    MOVE_KEYS = "
+        update gf_idempotency i set task = k.task
+        from unnest($1::text[], $2::text[], $3::uuid[]) as k (namespace, key, task)
+        where i.namespace = k.namespace and i.key = k.key";
+    /// Forgets keys of requests that were refused.
+    DROP_KEYS = "
+        delete from gf_idempotency i using unnest($1::text[], $2::text[]) as k (namespace, key)
+        where i.namespace = k.namespace and i.key = k.key";
+
+    /// Takes unique keys that are free; gives those. The others are locked.
+    TAKE_UNIQUE = "
+        insert into gf_unique (namespace, key, task, expires_at)
+        select k.namespace, k.key, k.task, now() + k.period_us * interval '1 microsecond'
+        from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as k (namespace, key, task, period_us)
+        on conflict (namespace, key) do update
+        set task = excluded.task, expires_at = excluded.expires_at
+        where gf_unique.expires_at <= now()
+        returning namespace, key";
+    /// Who has keys. One whose task is gone without having freed it is free all the same.
+    FIND_UNIQUE = "
+        select u.namespace, u.key, u.task
+        from unnest($1::text[], $2::text[]) as k (namespace, key)
+        join gf_unique u on u.namespace = k.namespace and u.key = k.key
+        where u.expires_at > now() or u.expires_at is null and exists (select from gf_task t where t.id = u.task)";
+    /// Gives keys that are locked to other tasks.
+    MOVE_UNIQUE = "
+        update gf_unique u set task = k.task, expires_at = now() + k.period_us * interval '1 microsecond'
+        from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as k (namespace, key, task, period_us)
+        where u.namespace = k.namespace and u.key = k.key";
+    /// Gives keys back that are locked.
+    DROP_UNIQUE = "
+        delete from gf_unique u using unnest($1::text[], $2::text[]) as k (namespace, key)
+        where u.namespace = k.namespace and u.key = k.key";
+    /// Frees the keys of tasks that end.
+    FREE_UNIQUE = "
+        with freed as materialized (
+            select namespace, key from gf_unique where task = any($1) and expires_at is null
+            order by namespace, key for update
+        )
+        delete from gf_unique u using freed where u.namespace = freed.namespace and u.key = freed.key";
+    /// Forgets keys whose time is over.
+    EXPIRE_UNIQUE = "
+        with old as materialized (
+            select namespace, key from gf_unique where expires_at <= now()
+            order by expires_at limit 10000 for update skip locked
+        )
+        delete from gf_unique u using old where u.namespace = old.namespace and u.key = old.key";
+
     /// Which of these ended since.
     FIND_FINISHED = "select id from gf_history where id = any($1) and finished_at >= $2";
-    /// Accepts tasks; `$13` is how long each waits and `$14` until when.
+    /// Accepts tasks: each waits for `$16` or until `$17`, expires after `$18` or at `$19`, and if it may start at
+    /// once it is due for a sweep after `$20`. One whose deadline has passed already only waits for its end.
     INSERT_TASKS = "
-        insert into gf_task (", spec!(), ", attempt, attempt_limit, dispatch, waiting, state, due_at)
-        select ", spec_values!(), ", 1, max_attempts, case when wait > 0 then 0 else 1 end, wait > 0,
-            case when wait > 0 then 'scheduled' else 'queued' end,
-            now() + case when wait > 0 then wait * interval '1 microsecond' else interval '5 s' end
-        from (
-            select t.*, coalesce(wait_us, extract(epoch from run_at - now()) * 1000000, 0) as wait
-            from unnest(", spec_arrays!(), ", $13::bigint[], $14::timestamptz[])
-                as t (", spec!(), ", wait_us, run_at)
-        ) t
+        insert into gf_task (", spec!(), ", attempt, attempt_limit, dispatch, waiting, state, due_at, deadline_at)
+        select ", spec_values!(), ", 1, max_attempts, 1 - later::int, later,
+            case when later then 'scheduled' else 'queued' end,
+            least(now() + case when later then wait else $20 end * interval '1 microsecond', deadline_at), deadline_at
+        from (select t.*, wait > 0 or coalesce(deadline_at <= now(), false) as later from (
+            select t.*, greatest(coalesce(wait_us, extract(epoch from run_at - now()) * 1000000, 0), 0) as wait,
+                coalesce(now() + expires_us * interval '1 microsecond', expires_at) as deadline_at
+            from unnest(", spec_arrays!(), ", $16::bigint[], $17::timestamptz[], $18::bigint[], $19::timestamptz[])
+                as t (", spec!(), ", wait_us, run_at, expires_us, expires_at)
+        ) t) t
         returning id, not waiting as dispatch_now";
     /// How many tasks are unfinished, up to a number.
     COUNT_LIVE = "select count(*) from (select from gf_task limit $1) t";
@@ -107,27 +180,27 @@ statements! {
         from (select id from unnest($1::uuid[]) as t (id) order by id) t";
     /// Locks rows and gives what decides.
     LOCK_ROWS = "
-        select id, state, attempt, attempt_limit, dispatch, waiting, starts, unserved, backoff, queue, type
+        select id, state, attempt, attempt_limit, dispatch, waiting, starts, unserved, backoff, queue, type, options,
+            coalesce(deadline_at <= now(), false) as late
         from gf_task where id = any($1) order by id for update";
     /// Moves rows into the history.
     FINISH = "
         with d as (
             delete from gf_task t
             using unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::uuid[], $7::int[],
-                    $8::timestamptz[], $9::timestamptz[], $10::smallint[], $11::bool[], $12::bool[])
+                    $8::timestamptz[], $9::timestamptz[], $10::smallint[], $11::bool[], $12::bool[], $13::int[])
                 as f (id, state, result, result_content_type, error, worker, crashes, started_at, ended, class,
-                    keep_error, failed_before)
+                    keep_error, failed_before, attempt)
             where t.id = f.id
-            returning t.id, t.namespace, t.queue, t.type, t.payload, t.content_type, t.headers, t.tags,
-                t.max_attempts, t.backoff, t.timeout_ms, t.start, t.attempt, t.attempt_limit, t.dispatch,
-                f.state, f.result, f.result_content_type,
-                case when f.keep_error then t.error else f.error end as error, coalesce(f.worker, t.worker) as worker, f.crashes,
+            returning ", spec_of_t!(), ", t.deadline_at, f.attempt, t.attempt_limit, t.dispatch, f.state, f.result,
+                f.result_content_type, case when f.keep_error then t.error else f.error end as error,
+                coalesce(f.worker, t.worker) as worker, f.crashes,
                 coalesce(f.started_at, t.started_at) as started_at, f.ended, f.class, f.failed_before
         )
-        insert into gf_history (", spec!(), ", attempt, attempt_limit, dispatch, state, result,
+        insert into gf_history (", spec!(), ", deadline_at, attempt, attempt_limit, dispatch, state, result,
             result_content_type, error, worker, crashes, started_at, finished_at, class, attempts)
-        select ", spec!(), ", attempt, attempt_limit, dispatch, state, result, result_content_type, error, worker,
-            crashes, started_at, least(greatest(ended, now() - interval '1 day'), now()), class,
+        select ", spec!(), ", deadline_at, attempt, attempt_limit, dispatch, state, result, result_content_type, error, worker,
+            crashes, started_at, least(greatest(coalesce(ended, now()), now() - interval '1 day'), now()), class,
             case when failed_before then gf_attempts(id) end
         from d";
     /// Forgets the failed attempts of tasks that took theirs into the history.
@@ -137,11 +210,11 @@ statements! {
         insert into gf_history (", spec!(), ", attempt, attempt_limit, dispatch, state, result,
             result_content_type, error, worker, crashes, started_at, finished_at, class, attempts)
         select ", spec_values!(), ", attempt, max_attempts, dispatch, state, result, result_content_type, error,
-            worker, crashes, started_at, least(greatest(ended, now() - interval '1 day'), now()), class,
+            worker, crashes, started_at, least(greatest(coalesce(ended, now()), now() - interval '1 day'), now()), class,
             attempts::jsonb
-        from unnest(", spec_arrays!(), ", $13::int[], $14::int[], $15::text[], $16::bytea[], $17::text[],
-                $18::text[], $19::uuid[], $20::int[], $21::timestamptz[], $22::timestamptz[], $23::smallint[],
-                $24::text[])
+        from unnest(", spec_arrays!(), ", $16::int[], $17::int[], $18::text[], $19::bytea[], $20::text[],
+                $21::text[], $22::uuid[], $23::int[], $24::timestamptz[], $25::timestamptz[], $26::smallint[],
+                $27::text[])
             as f (", spec!(), ", attempt, dispatch, state, result, result_content_type, error, worker, crashes,
                 started_at, ended, class, attempts)";
     /// Makes the rows of tasks that had none and have not ended.
@@ -150,15 +223,15 @@ statements! {
             worker, started_at, due_at)
         select ", spec_values!(), ", attempt, max_attempts, dispatch, state, waiting, starts, unserved, error,
             worker, started_at, now() + wait_us * interval '1 microsecond'
-        from unnest(", spec_arrays!(), ", $13::int[], $14::int[], $15::text[], $16::bool[], $17::int[], $18::int[],
-                $19::text[], $20::uuid[], $21::timestamptz[], $22::bigint[])
+        from unnest(", spec_arrays!(), ", $16::int[], $17::int[], $18::text[], $19::bool[], $20::int[], $21::int[],
+                $22::text[], $23::uuid[], $24::timestamptz[], $25::bigint[])
             as f (", spec!(), ", attempt, dispatch, state, waiting, starts, unserved, error, worker, started_at,
                 wait_us)";
     /// Lets rows wait.
     WAIT = "
         update gf_task t
         set state = f.state, attempt = f.attempt, waiting = true, starts = 0, unserved = f.unserved,
-            due_at = now() + f.wait_us * interval '1 microsecond', error = coalesce(f.error, t.error),
+            due_at = least(now() + f.wait_us * interval '1 microsecond', t.deadline_at), error = coalesce(f.error, t.error),
             worker = f.worker, started_at = coalesce(f.started_at, t.started_at)
         from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::text[], $7::uuid[],
                 $8::timestamptz[])
@@ -176,25 +249,41 @@ statements! {
         select * from unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[])
         on conflict do nothing";
 
-    /// Claims what is due.
+    /// Claims what is due; what workers hold (`$2`) is due again later. What is late is named and left as it is.
     CLAIM = "
         with due as materialized (
-            select id from gf_task where due_at <= now() order by due_at limit $1 for update skip locked
-        )
-        update gf_task t
-        set state = 'queued', dispatch = t.dispatch + t.waiting::int, waiting = false, due_at = now() + interval '5 s'
-        from due where t.id = due.id
-        returning t.id, t.namespace, t.queue, t.type, t.payload, t.content_type, t.headers, t.tags, t.max_attempts,
-            t.backoff, t.timeout_ms, t.start, t.attempt, t.dispatch";
-    /// Nothing more to do for rows whose dispatch the broker has.
+            select id, coalesce(deadline_at <= now(), false) as late,
+                not waiting and id in (select h.id from unnest($2::uuid[]) as h (id)) as held
+            from gf_task where due_at <= now() order by due_at limit $1 for update skip locked
+        ), held as (
+            update gf_task t set due_at = least(now() + interval '30 s', t.deadline_at)
+            from due where t.id = due.id and due.held and not due.late
+        ), ", claimed!();
+    /// The same of those rows for which it does not matter what workers hold.
+    CLAIM_WAITING = "
+        with waiting as materialized (
+            select id, coalesce(deadline_at <= now(), false) as late from gf_task
+            where waiting and due_at <= now() order by due_at limit $1 for update skip locked
+        ), late as materialized (
+            select id from gf_task where not waiting and deadline_at <= now()
+            order by deadline_at limit greatest($1 - (select count(*) from waiting), 0) for update skip locked
+        ), due as materialized (
+            select id, late, false as held from waiting union all select id, true, false from late
+        ), ", claimed!();
+    /// Nothing more to do, before their deadline, for rows whose dispatch the broker has.
     CONFIRM = "
-        with confirmed as materialized (
+        with bound as materialized (
+            select from gf_meta where coalesce(broker, $3) = $3 for share
+        ), confirmed as materialized (
             select t.id from gf_task t
             join unnest($1::uuid[], $2::int[]) as c (id, dispatch) on t.id = c.id
-            where t.dispatch = c.dispatch and not t.waiting and t.due_at is not null
+            where t.dispatch = c.dispatch and not t.waiting and t.due_at is distinct from t.deadline_at
+                and exists (select from bound)
             order by t.id for update of t
+        ), noted as (
+            update gf_task t set due_at = t.deadline_at from confirmed where t.id = confirmed.id
         )
-        update gf_task t set due_at = null from confirmed where t.id = confirmed.id";
+        select exists (select from bound)";
     /// Makes unserved rows due. None of them waits longer than 72 s, which keeps the scan of the index short.
     WAKE_UNSERVED = "
         with unserved as materialized (
@@ -217,10 +306,17 @@ statements! {
                 as a (attempt int, error text, worker uuid, started_at timestamptz, finished_at timestamptz)
         )
         insert into gf_task (", spec!(), ", attempt, attempt_limit, dispatch, waiting, state, due_at, error, worker,
-            started_at)
-        select ", spec!(), ", attempt + 1, attempt + max_attempts, dispatch, true, 'queued', now(), error, worker,
-            started_at
+            started_at, deadline_at)
+        select ", spec_but_options!(), ", case when deadline_at <= now() then nullif(options - 'deadline', '{}')
+                else options end,
+            attempt + 1, attempt + max_attempts, dispatch, true, 'queued', now(), error, worker, started_at,
+            case when deadline_at > now() then deadline_at end
         from h";
+    /// The key of a finished task that it had for as long as it was unfinished.
+    LOST_UNIQUE = "
+        select namespace, options->'unique'->>'key' from gf_history
+        where id = $1 and finished_at >= $2 and state in ('failed', 'crashed', 'expired', 'cancelled')
+            and options->'unique'->>'key' is not null and options->'unique'->'period' is null";
 
     /// A task that has not ended.
     GET_LIVE = whole_live!();
@@ -228,11 +324,30 @@ statements! {
     GET = whole_live!(), " union all ", whole_history!(), " limit 1";
     /// Unfinished tasks by queue; ids are compared as text because there is no `min(uuid)`.
     COUNT_QUEUES = "
-        select queue, count(*) filter (where state = 'scheduled') as scheduled,
-            count(*) filter (where state = 'queued') as queued,
-            count(*) filter (where state = 'retrying') as retrying,
-            min(id::text collate \"C\") filter (where state = 'queued') as oldest, now() as at
-        from gf_task group by queue order by queue";
+        select queue, coalesce(scheduled, 0) as scheduled, coalesce(queued, 0) as queued,
+            coalesce(retrying, 0) as retrying, oldest, p.since is not null as paused, now() as at
+        from (
+            select queue, count(*) filter (where state = 'scheduled') as scheduled,
+                count(*) filter (where state = 'queued') as queued,
+                count(*) filter (where state = 'retrying') as retrying,
+                min(id::text collate \"C\") filter (where state = 'queued') as oldest
+            from gf_task group by queue
+        ) c full join gf_paused p using (queue) order by queue";
+    /// Tasks that did not succeed, grouped: of the latest `$3`.
+    DEAD = "
+        select type, state, error, count(*) as tasks, max(id::text collate \"C\") as newest, max(finished_at) as last
+        from (
+            select type, state, left(coalesce(error, ''), 200) as error, id, finished_at from gf_history
+            where state in ('failed', 'crashed', 'expired') and finished_at >= $1
+            order by finished_at desc limit $3
+        ) t group by type, state, error order by tasks desc, newest desc limit $2";
+
+    /// Pauses a queue.
+    PAUSE = "insert into gf_paused (queue) values ($1) on conflict do nothing";
+    /// Has it go on.
+    RESUME = "delete from gf_paused where queue = $1";
+    /// The queues that are paused.
+    PAUSED = "select queue from gf_paused order by queue";
     /// Those that wait for a worker of their type.
     COUNT_UNSERVED = "
         select queue, type, count(*) as tasks from gf_task
@@ -252,7 +367,7 @@ statements! {
         with todo as materialized (
             select id from gf_task where id > $1 and id <= $2 order by id limit $3 for update
         ), due as (
-            update gf_task t set due_at = now() from todo where t.id = todo.id and not t.waiting
+            update gf_task t set due_at = least(now(), t.deadline_at) from todo where t.id = todo.id and not t.waiting
         )
         select id from todo order by id desc limit 1";
     /// How far that is.
@@ -262,6 +377,12 @@ statements! {
 
     /// Locks of maintenance give way to the work.
     BRIEF_LOCKS = "select set_config('lock_timeout', '500ms', true)";
+    /// The classes that hold what no partition was made for.
+    STRAYED = "
+        select 1 where exists (select from gf_history_1d_strays)
+        union all select 7 where exists (select from gf_history_7d_strays)
+        union all select 30 where exists (select from gf_history_30d_strays)
+        union all select 365 where exists (select from gf_history_365d_strays)";
     /// Makes partitions ahead.
     MAKE_PARTITIONS = "select gf_make_partitions($1)";
     /// Drops those that are past their days.

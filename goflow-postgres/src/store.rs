@@ -1,5 +1,6 @@
 //! The store: each call of the port, within its deadline.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goflow_core::broker::Identity;
 use goflow_core::outcome::Outcome;
-use goflow_core::record::{Filter, Page, PageRequest, QueueCounts};
+use goflow_core::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts};
 use goflow_core::state::Policy;
-use goflow_core::store::{Accepted, Applied, Change, Dispatch, Error, KvStore, NewTasks};
+use goflow_core::store::{Accepted, Applied, Change, Due, Error, KvStore, NewTasks};
 use goflow_core::{QueueName, StoreId, TaskId, TaskRecord, TaskStore, TaskType};
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::{DEADLINE, translate, within};
@@ -88,12 +90,21 @@ impl TaskStore for PostgresStore {
         within(DEADLINE, "apply", self.apply_outcomes(&outcomes, policy)).await
     }
 
-    async fn claim_due(&self, limit: usize) -> Result<Vec<Dispatch>, Error> {
-        within(DEADLINE, "claim due", self.claim(limit)).await
+    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
+        within(DEADLINE, "claim due", self.claim(limit, held)).await
     }
 
-    async fn confirm_dispatched(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error> {
-        within(DEADLINE, "confirm dispatched", self.confirm(dispatches)).await
+    async fn confirm_dispatched(
+        &self,
+        broker: Uuid,
+        dispatches: &[(TaskId, u32)],
+    ) -> Result<bool, Error> {
+        within(
+            DEADLINE,
+            "confirm dispatched",
+            self.confirm(broker, dispatches),
+        )
+        .await
     }
 
     async fn wake_unserved(&self, queue: &QueueName, types: &[TaskType]) -> Result<u64, Error> {
@@ -110,6 +121,18 @@ impl TaskStore for PostgresStore {
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
         within(DEADLINE, "list", self.list_page(filter, page)).await
+    }
+
+    async fn dead(&self, since: OffsetDateTime, limit: usize) -> Result<Vec<DeadGroup>, Error> {
+        within(DEADLINE, "group dead", self.group_dead(since, limit)).await
+    }
+
+    async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
+        within(DEADLINE, "pause", self.pause(queue, paused)).await
+    }
+
+    async fn paused(&self) -> Result<Vec<QueueName>, Error> {
+        within(DEADLINE, "find paused", self.find_paused()).await
     }
 
     async fn queue_counts(&self) -> Result<Vec<QueueCounts>, Error> {

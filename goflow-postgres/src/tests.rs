@@ -11,8 +11,11 @@ use uuid::Uuid;
 use crate::{Options, PostgresStore};
 
 mod faults;
+mod lifecycle;
+mod million;
 mod partitions;
 mod plans;
+mod push;
 mod schema;
 mod speed;
 
@@ -57,6 +60,12 @@ fn of_type(task_type: &str) -> TaskSpec {
         backoff: Default::default(),
         timeout: None,
         start: Default::default(),
+        priority: Default::default(),
+        deadline: None,
+        unique: None,
+        retention: None,
+        heartbeat_timeout: None,
+        retry_of: None,
     }
 }
 
@@ -92,13 +101,7 @@ fn success(task: TaskId) -> Outcome {
 }
 
 fn failure(task: TaskId, error: &str) -> Outcome {
-    outcome(
-        task,
-        Verdict::Failed {
-            error: error.to_owned(),
-            permanent: true,
-        },
-    )
+    outcome(task, Verdict::failed_for_good(error))
 }
 
 async fn apply(store: &PostgresStore, outcomes: Vec<Outcome>) -> Vec<Applied> {

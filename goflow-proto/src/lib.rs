@@ -34,3 +34,6 @@ pub const FILE_DESCRIPTOR_SET: &[u8] =
 
 /// The metadata key under which an error carries its stable code.
 pub const CODE_METADATA: &str = "goflow-code";
+
+/// The metadata key under which a refused push carries the id of the task that has its unique key.
+pub const EXISTING_METADATA: &str = "goflow-existing";

@@ -13,6 +13,10 @@ use crate::json::task;
 use crate::options::Record;
 use crate::problem::{Code, Problem};
 
+mod operate;
+
+pub(crate) use operate::worker_id;
+
 /// Streams of finished tasks at once, over both surfaces.
 const MAX_STREAMS: usize = 100;
 
@@ -90,13 +94,13 @@ impl App {
     }
 
     /// Adds to a refused change the task that refused it.
-    async fn or_why_not(
+    async fn or_why_not<T>(
         &self,
         id: TaskId,
-        changed: Result<TaskRecord, goflow_core::Error>,
-    ) -> Result<TaskRecord, Problem> {
+        changed: Result<T, goflow_core::Error>,
+    ) -> Result<T, Problem> {
         match changed {
-            Ok(record) => Ok(record),
+            Ok(changed) => Ok(changed),
             Err(error) => {
                 let problem = Problem::from(error);
                 if problem.code() != Code::WrongState {

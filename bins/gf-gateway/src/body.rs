@@ -31,6 +31,13 @@ impl Bounds {
         pause: Duration::from_secs(10),
     };
 
+    /// For what says in a few words what to do.
+    pub(crate) const ORDER: Self = Self {
+        bytes: 64 * 1024,
+        time: Duration::from_secs(10),
+        pause: Duration::from_secs(10),
+    };
+
     /// For a batch: 32 MiB of payloads and what JSON adds to them.
     pub(crate) const BATCH: Self = Self {
         bytes: 34 * 1024 * 1024,

@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
-use gf_process::adapters;
+use gf_process::adapters::{self, Room};
 use goflow_core::broker::Connection;
-use goflow_core::store::memory::{self, MemoryStore};
-use goflow_core::{GoFlow, TaskStore, Worker};
+use goflow_core::{GoFlow, Worker};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +49,12 @@ pub async fn run(
         adapters::migrate(&options.store).await?;
     }
     let connection = adapters::broker(&options.broker).await?;
-    let store = store(&options).await?;
+    let room = Room {
+        max_live: options.max_undispatched,
+        keep_finished: options.keep_finished,
+        keep_for: options.keep_for,
+    };
+    let store = adapters::store(&options.store, room).await?;
     let engine = GoFlow::builder()
         .broker(connection.clone())
         .store(store)
@@ -80,17 +84,6 @@ pub async fn run(
     served
 }
 
-async fn store(options: &Options) -> Result<Arc<dyn TaskStore>> {
-    if !options.store.is_memory() {
-        return adapters::store(&options.store).await;
-    }
-    Ok(Arc::new(MemoryStore::new(memory::Options {
-        max_live: options.max_undispatched,
-        keep_finished: options.keep_finished,
-        keep_for: options.keep_for,
-    })))
-}
-
 async fn start_worker(
     options: &Options,
     connection: Connection,
@@ -101,6 +94,7 @@ async fn start_worker(
         .handlers(handlers)
         .num_workers(options.workers())
         .queues(options.queues.iter().map(goflow_core::QueueName::as_str))
+        .lane_order(options.lane_order.into())
         .grace(options.grace)
         .build()?;
     worker.start().await?;
@@ -145,11 +139,14 @@ async fn serve(
         grace: options.grace,
     };
     let drain = async {
-        shutdown.cancelled().await;
-        match worker {
-            Some(worker) => worker.close().await,
-            None => Ok(()),
+        let Some(worker) = worker else { return Ok(()) };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = worker.told_to_stop() => {
+                tracing::info!("the workers inside were told to stop; the gateway goes on without them");
+            }
         }
+        worker.close().await
     };
     tracing::info!(%address, record = ?options.record, broker = %options.broker, store = %options.store, "gateway ready");
     ready(address);

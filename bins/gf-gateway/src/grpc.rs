@@ -1,6 +1,5 @@
 //! The gRPC surface.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,36 +7,37 @@ use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::{self, Next};
 use axum::response::Response as HttpResponse;
-use futures_util::{Stream, StreamExt, stream};
-use goflow_core::TaskId;
-use goflow_proto::v1;
+use futures_util::StreamExt;
+use goflow_core::QueueName;
 use goflow_proto::v1::go_flow_server::{GoFlow, GoFlowServer};
 use goflow_proto::v1::{
-    CancelTaskRequest, GetResultRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
-    PushTaskRequest, PushTaskResponse, PushTasksRequest, PushTasksResponse, RetryTaskRequest,
-    TaskResult, WaitResultRequest, WatchTasksRequest,
+    BulkChange, CancelTaskRequest, CancelTasksRequest, CommandWorkerRequest, CommandWorkerResponse,
+    GetResultRequest, GetTaskRequest, ListDeadRequest, ListDeadResponse, ListQueuesRequest,
+    ListQueuesResponse, ListTasksRequest, ListTasksResponse, ListWorkersRequest,
+    ListWorkersResponse, PauseQueueRequest, PauseQueueResponse, PurgeQueueRequest, PushTaskRequest,
+    PushTaskResponse, PushTasksRequest, PushTasksResponse, ResumeQueueRequest, ResumeQueueResponse,
+    RetryTaskRequest, RetryTasksRequest, RunAgainRequest, RunAgainResponse, Task, TaskResult,
+    WaitResultRequest, WatchTasksRequest,
 };
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::server::HealthReporter;
 
 use crate::app::{self, App, MAX_WAIT};
 use crate::body::{self, Bounds};
-use crate::finished::Wanted;
 use crate::json::push::check_batch;
 use crate::problem::{Code, Problem, grpc_response};
+use crate::trace::{TRACEPARENT, Trace};
 
 mod convert;
+mod watch;
 
 /// How often the health service looks at the engine.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Most tasks that one stream waits for.
 const MAX_WATCHED: usize = 1_000;
-
-/// The time between two looks at a task that has no record yet.
-const UNRECORDED: Duration = Duration::from_millis(500);
 
 /// The services as routes, and the future that keeps the health service up to date.
 pub(crate) fn routes(
@@ -100,13 +100,27 @@ async fn report_health(app: Arc<App>, reporter: HealthReporter) {
 #[derive(Debug)]
 struct Service(Arc<App>);
 
+fn queue_name(text: &str) -> Result<QueueName, Problem> {
+    Ok(QueueName::new(text)?)
+}
+
+fn trace(metadata: &MetadataMap) -> Trace {
+    Trace::of(
+        metadata
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok()),
+    )
+}
+
 #[tonic::async_trait]
 impl GoFlow for Service {
     async fn push_task(
         &self,
         request: Request<PushTaskRequest>,
     ) -> Result<Response<PushTaskResponse>, Status> {
-        let id = self.0.push(convert::task(request.into_inner())?).await?;
+        let trace = trace(request.metadata());
+        let task = convert::task(request.into_inner(), &trace)?;
+        let id = self.0.push(task).await?;
         Ok(Response::new(PushTaskResponse { id: id.to_string() }))
     }
 
@@ -114,11 +128,12 @@ impl GoFlow for Service {
         &self,
         request: Request<PushTasksRequest>,
     ) -> Result<Response<PushTasksResponse>, Status> {
+        let trace = trace(request.metadata());
         let tasks = request.into_inner().tasks;
         check_batch(tasks.len())?;
         let tasks = tasks.into_iter().enumerate();
         let tasks = tasks.map(|(at, task)| {
-            convert::task_of_batch(task)
+            convert::task_of_batch(task, &trace)
                 .map_err(|problem| problem.within(format_args!("tasks[{at}]")))
         });
         let ids = self.0.push_many(tasks.collect::<Result<_, _>>()?).await?;
@@ -151,10 +166,7 @@ impl GoFlow for Service {
         )))
     }
 
-    async fn get_task(
-        &self,
-        request: Request<GetTaskRequest>,
-    ) -> Result<Response<v1::Task>, Status> {
+    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
         let id = app::task_id(&request.into_inner().id)?;
         let record = self.0.engine.get(id).await.map_err(Problem::from)?;
         Ok(Response::new(convert::record(record)))
@@ -180,7 +192,7 @@ impl GoFlow for Service {
     async fn cancel_task(
         &self,
         request: Request<CancelTaskRequest>,
-    ) -> Result<Response<v1::Task>, Status> {
+    ) -> Result<Response<Task>, Status> {
         let id = app::task_id(&request.into_inner().id)?;
         Ok(Response::new(convert::record(self.0.cancel(id).await?)))
     }
@@ -188,12 +200,114 @@ impl GoFlow for Service {
     async fn retry_task(
         &self,
         request: Request<RetryTaskRequest>,
-    ) -> Result<Response<v1::Task>, Status> {
+    ) -> Result<Response<Task>, Status> {
         let id = app::task_id(&request.into_inner().id)?;
         Ok(Response::new(convert::record(self.0.retry(id).await?)))
     }
 
-    type WatchTasksStream = Pin<Box<dyn Stream<Item = Result<v1::Task, Status>> + Send>>;
+    async fn run_again(
+        &self,
+        request: Request<RunAgainRequest>,
+    ) -> Result<Response<RunAgainResponse>, Status> {
+        let id = app::task_id(&request.into_inner().id)?;
+        let id = self.0.run_again(id).await?.to_string();
+        Ok(Response::new(RunAgainResponse { id }))
+    }
+
+    async fn cancel_tasks(
+        &self,
+        request: Request<CancelTasksRequest>,
+    ) -> Result<Response<BulkChange>, Status> {
+        let CancelTasksRequest { filter, limit } = request.into_inner();
+        let (filter, limit) = convert::filter(filter, limit)?;
+        let changed = self.0.engine.cancel_many(&filter, limit).await;
+        Ok(Response::new(convert::bulk(
+            changed.map_err(Problem::from)?,
+        )))
+    }
+
+    async fn retry_tasks(
+        &self,
+        request: Request<RetryTasksRequest>,
+    ) -> Result<Response<BulkChange>, Status> {
+        let RetryTasksRequest { filter, limit } = request.into_inner();
+        let (filter, limit) = convert::filter(filter, limit)?;
+        let changed = self.0.engine.retry_many(&filter, limit).await;
+        Ok(Response::new(convert::bulk(
+            changed.map_err(Problem::from)?,
+        )))
+    }
+
+    async fn list_dead(
+        &self,
+        request: Request<ListDeadRequest>,
+    ) -> Result<Response<ListDeadResponse>, Status> {
+        let since = convert::since(&request.into_inner())?;
+        Ok(Response::new(convert::dead(self.0.dead(since).await?)))
+    }
+
+    async fn list_queues(
+        &self,
+        _: Request<ListQueuesRequest>,
+    ) -> Result<Response<ListQueuesResponse>, Status> {
+        let queues = self.0.engine.queues().await.map_err(Problem::from)?;
+        Ok(Response::new(ListQueuesResponse {
+            queues: queues.into_iter().map(convert::queue).collect(),
+        }))
+    }
+
+    async fn pause_queue(
+        &self,
+        request: Request<PauseQueueRequest>,
+    ) -> Result<Response<PauseQueueResponse>, Status> {
+        let queue = queue_name(&request.into_inner().queue)?;
+        let paused = self.0.engine.pause_queue(&queue).await;
+        paused.map_err(Problem::from)?;
+        Ok(Response::new(PauseQueueResponse {}))
+    }
+
+    async fn resume_queue(
+        &self,
+        request: Request<ResumeQueueRequest>,
+    ) -> Result<Response<ResumeQueueResponse>, Status> {
+        let queue = queue_name(&request.into_inner().queue)?;
+        let resumed = self.0.engine.resume_queue(&queue).await;
+        resumed.map_err(Problem::from)?;
+        Ok(Response::new(ResumeQueueResponse {}))
+    }
+
+    async fn purge_queue(
+        &self,
+        request: Request<PurgeQueueRequest>,
+    ) -> Result<Response<BulkChange>, Status> {
+        let PurgeQueueRequest { queue, confirm } = request.into_inner();
+        let purged = self.0.purge(&queue_name(&queue)?, &confirm).await?;
+        Ok(Response::new(convert::bulk(purged)))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        let workers = self.0.engine.workers().into_iter();
+        Ok(Response::new(ListWorkersResponse {
+            workers: workers.map(convert::worker).collect(),
+        }))
+    }
+
+    async fn command_worker(
+        &self,
+        request: Request<CommandWorkerRequest>,
+    ) -> Result<Response<CommandWorkerResponse>, Status> {
+        let CommandWorkerRequest { worker, command } = request.into_inner();
+        let worker = app::worker_id(&worker)?;
+        let command = convert::command(command)?;
+        let told = self.0.engine.command(worker, command).await;
+        told.map_err(Problem::from)?;
+        Ok(Response::new(CommandWorkerResponse {}))
+    }
+
+    type WatchTasksStream = watch::Tasks;
 
     async fn watch_tasks(
         &self,
@@ -219,54 +333,5 @@ impl GoFlow for Service {
                 .take_until(self.0.ending.clone().cancelled_owned())
                 .boxed(),
         ))
-    }
-}
-
-impl Service {
-    /// Whatever finishes from now on.
-    fn all(&self, wanted: Wanted) -> <Self as GoFlow>::WatchTasksStream {
-        let seen = self.0.feed.watch().filter_map(move |seen| {
-            let task = match seen {
-                Ok(record) if wanted.matches(&record) => {
-                    Some(Ok(convert::record(record.as_ref().clone())))
-                }
-                Ok(_) => None,
-                Err(BroadcastStreamRecvError::Lagged(missed)) => {
-                    tracing::debug!(missed, "a watcher reads too slowly");
-                    None
-                }
-            };
-            async move { task }
-        });
-        seen.boxed()
-    }
-
-    /// Each of these tasks, once it has finished.
-    fn these(&self, ids: Vec<TaskId>, wanted: Wanted) -> <Self as GoFlow>::WatchTasksStream {
-        let app = Arc::clone(&self.0);
-        let at_once = ids.len();
-        let ends = stream::iter(ids)
-            .map(move |id| end_of(Arc::clone(&app), id))
-            .buffer_unordered(at_once);
-        let ends = ends.filter_map(move |end| {
-            let task = match end {
-                Ok(record) if !wanted.matches(&record) => None,
-                Ok(record) => Some(Ok(convert::record(record))),
-                Err(problem) => Some(Err(Status::from(problem))),
-            };
-            async move { task }
-        });
-        ends.boxed()
-    }
-}
-
-async fn end_of(app: Arc<App>, id: TaskId) -> Result<goflow_core::TaskRecord, Problem> {
-    loop {
-        match app.engine.wait_record(id, MAX_WAIT).await {
-            Ok(record) if record.state.is_terminal() => return Ok(record),
-            Ok(_) => {}
-            Err(goflow_core::Error::NotRecordedYet(_)) => tokio::time::sleep(UNRECORDED).await,
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -14,14 +14,17 @@ use crate::app::App;
 use crate::guard::is_grpc;
 use crate::problem::{Code, Problem, grpc_response};
 
+mod bulk;
+mod dead;
 mod events;
 mod health;
 mod metrics;
 mod pages;
 mod push;
 mod query;
-mod status;
+mod queues;
 mod tasks;
+mod workers;
 
 /// The routes. Whatever is not among them gets a problem too.
 pub(crate) fn routes(app: Arc<App>) -> Router {
@@ -31,8 +34,18 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/v1/tasks/{id}", get(tasks::get))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
-        .route("/v1/queues", get(status::queues))
-        .route("/v1/workers", get(status::workers))
+        .route("/v1/tasks/{id}/run-again", post(tasks::run_again))
+        .route("/v1/tasks/cancel", post(bulk::cancel))
+        .route("/v1/tasks/retry", post(bulk::retry))
+        .route("/v1/dead", get(dead::dead))
+        .route("/v1/queues", get(queues::list))
+        .route("/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/v1/queues/{queue}/purge", post(queues::purge))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/workers/{id}/quiet", post(workers::quiet))
+        .route("/v1/workers/{id}/resume", post(workers::resume))
+        .route("/v1/workers/{id}/stop", post(workers::stop))
         .route("/v1/events", get(events::events))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -22,6 +22,7 @@ mod json;
 mod options;
 mod problem;
 mod server;
+mod trace;
 
 pub use gateway::run;
 pub use json::text::on_one_line;

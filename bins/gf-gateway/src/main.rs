@@ -49,3 +49,14 @@ fn announce(address: std::net::SocketAddr) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_listed() {
+        let unlisted = gf_process::settings::unlisted::<Args>();
+        assert!(unlisted.is_empty(), "{unlisted:?}");
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::builder::BoolishValueParser;
 use gf_process::{BrokerUrl, StoreUrl};
+use gf_worker::LaneOrder;
 use goflow_core::{QueueName, engine};
 
 /// Which tasks have a row before their push is answered.
@@ -67,6 +68,10 @@ pub struct Options {
     )]
     pub queues: Vec<QueueName>,
 
+    /// How the workers inside this process choose among the priorities of a queue
+    #[arg(long, env = "GF_LANE_ORDER", value_enum, default_value_t)]
+    pub lane_order: LaneOrder,
+
     /// A directory of executables: each is the handler of the task type it is named like
     #[arg(long, env = "GF_HANDLERS_PATH", value_name = "DIR")]
     pub handlers_path: Option<PathBuf>,
@@ -92,7 +97,7 @@ pub struct Options {
     )]
     pub max_connections: usize,
 
-    /// Unfinished tasks that are accepted at most (store memory: only)
+    /// Unfinished tasks that are accepted at most; with several gateways on one Postgres, roughly
     #[arg(
         long,
         env = "GF_MAX_UNDISPATCHED",
@@ -125,6 +130,7 @@ impl Default for Options {
             record: Record::default(),
             num_workers: None,
             queues: vec![QueueName::default()],
+            lane_order: LaneOrder::default(),
             handlers_path: None,
             migrate: false,
             grace: Duration::from_secs(25),

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use goflow_core::{Error, broker, store};
+use goflow_core::{Error, TaskId, broker, store};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tonic::metadata::MetadataValue;
@@ -12,6 +12,7 @@ use tonic::metadata::MetadataValue;
 pub(crate) enum Code {
     BrokerUnavailable,
     CrossOrigin,
+    Duplicate,
     Internal,
     Invalid,
     InvalidBody,
@@ -21,6 +22,7 @@ pub(crate) enum Code {
     KeyReused,
     MethodNotAllowed,
     NeedsFullRecord,
+    NoWorker,
     NotFound,
     NotReady,
     NotRecordedYet,
@@ -47,6 +49,7 @@ impl Code {
                 G::Unavailable,
             ),
             Self::CrossOrigin => ("cross_origin", StatusCode::FORBIDDEN, G::PermissionDenied),
+            Self::Duplicate => ("duplicate", StatusCode::CONFLICT, G::AlreadyExists),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, G::Internal),
             Self::Invalid => ("invalid", StatusCode::BAD_REQUEST, G::InvalidArgument),
             Self::InvalidBody => ("invalid_body", StatusCode::BAD_REQUEST, G::InvalidArgument),
@@ -68,6 +71,7 @@ impl Code {
                 StatusCode::CONFLICT,
                 G::FailedPrecondition,
             ),
+            Self::NoWorker => ("no_worker", StatusCode::NOT_FOUND, G::NotFound),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, G::NotFound),
             Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, G::Unavailable),
             Self::NotRecordedYet => ("not_recorded_yet", StatusCode::NOT_FOUND, G::NotFound),
@@ -119,6 +123,8 @@ pub(crate) struct Problem {
     code: Code,
     detail: String,
     task: Option<Box<RawValue>>,
+    /// The task that has the unique key.
+    existing: Option<TaskId>,
 }
 
 impl Problem {
@@ -127,6 +133,7 @@ impl Problem {
             code,
             detail: detail.into(),
             task: None,
+            existing: None,
         }
     }
 
@@ -164,6 +171,12 @@ impl From<Error> for Problem {
             Error::TooLarge { .. } => Code::TooLarge,
             Error::QueueFull { .. } => Code::QueueFull,
             Error::KeyReused => Code::KeyReused,
+            Error::Duplicate(existing) => {
+                let mut problem = Self::new(Code::Duplicate, error.to_string());
+                problem.existing = Some(*existing);
+                return problem;
+            }
+            Error::NoWorker(_) => Code::NoWorker,
             Error::NotFound(_) => Code::NotFound,
             Error::NotRecordedYet(_) => Code::NotRecordedYet,
             Error::NeedsFullRecord(_) => Code::NeedsFullRecord,
@@ -215,6 +228,8 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<String>,
 }
 
 impl Problem {
@@ -228,6 +243,7 @@ impl Problem {
             code,
             detail: &self.detail,
             task: self.task.as_deref(),
+            existing: self.existing.map(|id| id.to_string()),
         };
         serde_json::to_vec(&body).unwrap_or_default()
     }
@@ -263,6 +279,12 @@ impl From<Problem> for tonic::Status {
             goflow_proto::CODE_METADATA,
             MetadataValue::from_static(code),
         );
+        let existing = problem.existing.and_then(|id| id.to_string().parse().ok());
+        if let Some(id) = existing {
+            status
+                .metadata_mut()
+                .insert(goflow_proto::EXISTING_METADATA, id);
+        }
         status
     }
 }
@@ -276,8 +298,6 @@ pub(crate) fn grpc_response(problem: Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use std::io;
-
-    use goflow_core::TaskId;
 
     use super::*;
 
@@ -293,6 +313,26 @@ mod tests {
         let response = problem.into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn a_duplicate_names_the_task_that_is_there() {
+        let id = TaskId::new();
+        let problem = Problem::from(Error::Duplicate(id));
+        let body: serde_json::Value = serde_json::from_slice(&problem.body()).unwrap();
+        assert_eq!(
+            (&body["code"], &body["status"], &body["existing"]),
+            (&"duplicate".into(), &409.into(), &id.to_string().into())
+        );
+        let status = tonic::Status::from(problem);
+        assert_eq!(status.code(), tonic::Code::AlreadyExists);
+        assert_eq!(
+            status
+                .metadata()
+                .get(goflow_proto::EXISTING_METADATA)
+                .unwrap(),
+            id.to_string().as_str()
+        );
     }
 
     #[test]

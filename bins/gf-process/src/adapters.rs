@@ -1,11 +1,12 @@
 //! Brokers and stores by URL. No message and no log line in here holds a password.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use goflow_core::TaskStore;
 use goflow_core::broker::{self, Connection};
-use goflow_core::store::memory::MemoryStore;
+use goflow_core::store::memory::{self, MemoryStore};
 pub use goflow_postgres::MigrationReport;
 
 use crate::exit::Usage;
@@ -35,16 +36,41 @@ pub async fn broker(url: &BrokerUrl) -> Result<Connection> {
     }
 }
 
+/// What a store may hold. What it holds of finished tasks beyond that is a matter of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Most unfinished tasks; further ones are refused. Default: 1,000,000.
+    pub max_live: usize,
+    /// Finished tasks that a store in memory keeps at most. Default: 100,000.
+    pub keep_finished: usize,
+    /// How long a store in memory keeps finished tasks. Default: 1 h.
+    pub keep_for: Duration,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            max_live: 1_000_000,
+            keep_finished: 100_000,
+            keep_for: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
 /// Connects to the store at `url`. Memory is always there, and a new one each time.
 ///
 /// # Errors
 /// When there is no such kind of store, nobody answers within seconds, it refuses us, or its schema is not up to
 /// date.
-pub async fn store(url: &StoreUrl) -> Result<Arc<dyn TaskStore>> {
+pub async fn store(url: &StoreUrl, room: Room) -> Result<Arc<dyn TaskStore>> {
     match url.kind() {
-        Some(Store::Memory) => Ok(Arc::new(MemoryStore::default())),
+        Some(Store::Memory) => Ok(Arc::new(MemoryStore::new(memory::Options {
+            max_live: room.max_live,
+            keep_finished: room.keep_finished,
+            keep_for: room.keep_for,
+        }))),
         Some(Store::Postgres(raw)) => {
-            let store = goflow_postgres::connect(goflow_postgres::Options::new(raw)).await;
+            let store = goflow_postgres::connect(postgres(raw, room)).await;
             Ok(Arc::new(
                 store.with_context(|| format!("connect to the store {url}"))?,
             ))
@@ -70,6 +96,13 @@ pub async fn migrate(url: &StoreUrl) -> Result<Option<MigrationReport>> {
     }
 }
 
+fn postgres(url: String, room: Room) -> goflow_postgres::Options {
+    goflow_postgres::Options {
+        max_live: room.max_live,
+        ..goflow_postgres::Options::new(url)
+    }
+}
+
 fn unknown_store(url: &StoreUrl) -> anyhow::Error {
     unknown(
         "store",
@@ -89,8 +122,23 @@ mod tests {
     #[tokio::test]
     async fn memory_is_always_there() {
         broker(&"memory:".parse().unwrap()).await.unwrap();
-        store(&"memory:".parse().unwrap()).await.unwrap();
+        store(&"memory:".parse().unwrap(), Room::default())
+            .await
+            .unwrap();
         assert_eq!(migrate(&"memory:".parse().unwrap()).await.unwrap(), None);
+    }
+
+    #[test]
+    fn every_kind_of_store_gets_its_limit() {
+        let room = Room {
+            max_live: 7,
+            ..Room::default()
+        };
+        let options = postgres("postgres://a/b".to_owned(), room);
+        assert_eq!(
+            (options.max_live, options.url.as_str()),
+            (7, "postgres://a/b")
+        );
     }
 
     #[tokio::test]
@@ -102,7 +150,7 @@ mod tests {
             format!("{error:#}"),
             "no broker is known for redis://***@a: use memory:, nats://HOST:PORT or tls://HOST:PORT"
         );
-        let error = store(&"mysql://me:secret@a/b".parse().unwrap())
+        let error = store(&"mysql://me:secret@a/b".parse().unwrap(), Room::default())
             .await
             .unwrap_err();
         assert!(error.downcast_ref::<Usage>().is_some());
@@ -121,9 +169,8 @@ mod tests {
             line.contains("127.0.0.1:1") && !line.contains("secret"),
             "{line}"
         );
-        let error = store(&"postgres://me:secret@127.0.0.1:1/a".parse().unwrap())
-            .await
-            .unwrap_err();
+        let url = "postgres://me:secret@127.0.0.1:1/a".parse().unwrap();
+        let error = store(&url, Room::default()).await.unwrap_err();
         let line = format!("{error:#}");
         assert!(
             line.contains("127.0.0.1:1") && !line.contains("secret"),

@@ -8,9 +8,12 @@ use gf_process::{BrokerUrl, logging};
 use goflow_core::QueueName;
 use goflow_core::broker::MIN_LEASE;
 
+use crate::executable;
+use crate::lane_order::LaneOrder;
+
 /// Runs tasks: those with an executable handler, and the built-in types echo and sleep.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "gf-worker", version)]
+#[command(name = "gf-worker", version, after_help = executable::CONTRACT)]
 pub struct Args {
     /// The broker to take tasks from: nats://HOST:PORT or tls://HOST:PORT, several parted by commas
     #[arg(long, env = "GF_BROKER", value_name = "URL")]
@@ -34,6 +37,16 @@ pub struct Args {
         default_value = "default"
     )]
     pub queues: Vec<QueueName>,
+
+    /// How to choose among the priorities of a queue
+    #[arg(
+        long,
+        env = "GF_LANE_ORDER",
+        value_name = "ORDER",
+        value_enum,
+        default_value_t
+    )]
+    pub lane_order: LaneOrder,
 
     /// The lease the queues are to have: how soon the tasks of a worker that died run again, 1s at least [default:
     /// leave what the queue has, 30s at first]
@@ -89,6 +102,12 @@ mod tests {
             with("--lease", "1s").unwrap().lease,
             Some(Duration::from_secs(1))
         );
+        assert_eq!(
+            with("--lane-order", "weighted").unwrap().lane_order,
+            LaneOrder::Weighted
+        );
+        assert_eq!(args.lane_order, LaneOrder::Strict);
+        with("--lane-order", "random").unwrap_err();
         with("--lease", "999ms").unwrap_err();
         with("--queues", "a.b").unwrap_err();
         with("--num-workers", "0").unwrap_err();

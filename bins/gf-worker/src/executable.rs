@@ -1,8 +1,10 @@
 //! Executable handlers: a program for each task type.
 //!
-//! The payload is the program's stdin, its stdout is the result. Exit status 0 is success; anything else is a
-//! failure with the end of stderr as its error. `GF_TASK_ID` and `GF_ATTEMPT` are in its environment and, when the
-//! attempt has a timeout, `GF_DEADLINE` (RFC 3339, UTC).
+//! The payload is the program's stdin, its stdout is the result. Exit status 0 is success, 65 a failure that no
+//! further attempt can mend, 75 the wish to be called again in a minute without having used an attempt, and anything
+//! else a failure after which the task is tried again. The end of stderr is the error. `GF_TASK_ID`, `GF_ATTEMPT` and
+//! `GF_MAX_ATTEMPTS` are in its environment; when the attempt has a timeout, `GF_DEADLINE` (RFC 3339, UTC); and when
+//! the push was part of a trace, `TRACEPARENT` (W3C Trace Context).
 //!
 //! A program runs in a process group of its own. The group ends with the attempt: what is still there when the
 //! program has exited is killed. When the attempt has to end before, the group gets SIGTERM, and SIGKILL five
@@ -44,6 +46,16 @@ const PIPES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much of stderr becomes the error.
 const TAIL_BYTES: usize = 8 * 1024;
+
+/// The above for `--help`.
+pub(crate) const CONTRACT: &str = "Executable handlers: the payload is stdin, the result stdout. Exit code 0 is success; \
+    65 fails the task for good; 75 calls the handler again after 60s and uses no attempt; any other code fails the \
+    attempt, and the task is tried again. The end of stderr is the error. In the environment: GF_TASK_ID (the same in \
+    every attempt), GF_ATTEMPT, GF_MAX_ATTEMPTS, GF_DEADLINE (if there is a timeout) and TRACEPARENT (if there is a \
+    trace).";
+
+/// The header of a task that says which trace it belongs to.
+const TRACEPARENT: &str = "traceparent";
 
 /// What a handler should not know: where the worker's servers are, with passwords.
 const SECRETS: [&str; 2] = ["GF_BROKER", "GF_STORE"];
@@ -100,7 +112,16 @@ impl Executable {
             .env(guard::VARIABLE, token)
             .env("GF_TASK_ID", ctx.task_id().to_string())
             .env("GF_ATTEMPT", ctx.attempt().to_string())
-            .env_remove("GF_DEADLINE");
+            .env("GF_MAX_ATTEMPTS", ctx.max_attempts().to_string())
+            .env_remove("GF_DEADLINE")
+            .env_remove("TRACEPARENT");
+        let trace = ctx
+            .headers()
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(TRACEPARENT));
+        if let Some((_, value)) = trace {
+            command.env("TRACEPARENT", value);
+        }
         for secret in SECRETS {
             command.env_remove(secret);
         }

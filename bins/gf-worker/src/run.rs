@@ -8,7 +8,7 @@ use tracing::info;
 use crate::args::Args;
 use crate::stock::stock_handlers;
 
-/// Runs tasks until SIGTERM or SIGINT, then lets what runs end for the grace and gives the rest back.
+/// Runs tasks until SIGTERM, SIGINT or an operator's command to stop, then lets what runs end for the grace and gives the rest back.
 ///
 /// # Errors
 /// When a setting is wrong, the broker cannot be reached at the start, or the shutdown fails.
@@ -29,6 +29,7 @@ pub async fn run(args: Args) -> Result<()> {
         .handlers(handlers)
         .num_workers(args.num_workers as usize)
         .queues(args.queues.iter().map(|queue| queue.as_str()))
+        .lane_order(args.lane_order.into())
         .grace(args.grace);
     if let Some(lease) = args.lease {
         builder = builder.lease(lease);
@@ -36,6 +37,6 @@ pub async fn run(args: Args) -> Result<()> {
     let worker = builder.build().context("set up the worker")?;
     worker.start().await.context("start the worker")?;
     info!(worker = %worker.id(), broker = %args.broker, queues = ?args.queues, ?types, "taking tasks");
-    shutdown::signal().await;
+    shutdown::signal_or("a command", worker.told_to_stop()).await;
     worker.close().await.context("shut down")
 }

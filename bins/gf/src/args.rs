@@ -1,11 +1,18 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use clap::{Parser, Subcommand, ValueEnum};
-use gf_process::{BrokerUrl, StoreUrl, duration};
-use goflow_core::{QueueName, State};
+
+mod dev;
+mod operate;
+mod push;
+mod servers;
+mod tasks;
+
+pub(crate) use dev::Dev;
+pub(crate) use operate::{Dead, Purge, QueueCommand, WorkerCommand};
+pub(crate) use push::Push;
+pub(crate) use servers::{Doctor, Migrate};
+pub(crate) use tasks::{Change, Filters, List, OneTask, Wait};
 
 /// The command line of goflow, a distributed task queue
 #[derive(Debug, Parser)]
@@ -57,220 +64,36 @@ pub enum Command {
     Wait(Wait),
     /// List tasks, newest first
     List(List),
-    /// Cancel tasks that are not finished
-    Cancel(Tasks),
-    /// Reopen tasks that failed, crashed or were cancelled
-    Retry(Tasks),
+    /// Cancel tasks that are not finished, by id or by filter
+    Cancel(Change),
+    /// Reopen tasks that failed, crashed, expired or were cancelled, by id or by filter
+    Retry(Change),
+    /// Push a finished task anew, under a new id, and print that
+    RunAgain(OneTask),
+    /// Show tasks that failed, crashed or expired, grouped by type and error
+    Dead(Dead),
     /// Show the queues
     Queues,
-    /// Show the live workers
+    /// Pause, resume or purge a queue
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Show the live workers and the tasks they run
     Workers,
+    /// Tell a worker to be quiet, to go on or to stop
+    #[command(subcommand)]
+    Worker(WorkerCommand),
     /// Bring the schema of the store up to date
     Migrate(Migrate),
     /// Check gateway and servers, and say what to do about what is wrong
     Doctor(Doctor),
 }
 
-/// Flags of `gf dev`.
-#[derive(Debug, clap::Args)]
-pub struct Dev {
-    /// Where to listen for HTTP and gRPC; port 0 takes a free one
-    #[arg(
-        long,
-        env = "GF_LISTEN",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub listen: String,
-
-    /// Where tasks are kept: memory: or postgres://USER@HOST:PORT/DATABASE, whose schema is brought up to date
-    #[arg(long, env = "GF_STORE", value_name = "URL", default_value = "memory:")]
-    pub store: StoreUrl,
-
-    /// A directory of executables: each is the handler of the task type it is named like
-    #[arg(long, env = "GF_HANDLERS_PATH", value_name = "DIR")]
-    pub handlers_path: Option<PathBuf>,
-
-    /// Tasks run at once
-    #[arg(long, env = "GF_NUM_WORKERS", value_name = "N", default_value_t = 5)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub num_workers: u32,
-
-    /// The queues to take tasks from
-    #[arg(
-        long,
-        env = "GF_QUEUES",
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_value = "default"
-    )]
-    pub queues: Vec<QueueName>,
-
-    /// How long requests and tasks under way may go on after SIGTERM or SIGINT
-    #[arg(long, env = "GF_GRACE", value_name = "DURATION", value_parser = duration, default_value = "25s")]
-    pub grace: Duration,
-
-    /// Push one task, wait for it, print its result and end as push --wait does; listens on a free port
-    #[arg(long, num_args = 1..=2, value_names = ["TYPE", "JSON"], allow_negative_numbers = true)]
-    pub once: Option<Vec<String>>,
-
-    /// How long --once waits
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", requires = "once")]
-    pub timeout: Duration,
-}
-
-/// Flags of `gf push`.
-#[derive(Debug, clap::Args)]
-pub struct Push {
-    /// Which handler runs it
-    #[arg(value_name = "TYPE")]
-    pub task_type: String,
-
-    /// The payload: JSON, @FILE to read a file, or - to read stdin
-    #[arg(
-        value_name = "JSON",
-        default_value = "null",
-        allow_hyphen_values = true
-    )]
-    pub payload: String,
-
-    /// Wait for the end of the task and print its result
-    #[arg(long)]
-    pub wait: bool,
-
-    /// How long to wait
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
-    pub timeout: Duration,
-
-    /// The queue it waits in
-    #[arg(long, value_name = "NAME")]
-    pub queue: Option<String>,
-
-    /// Start no sooner than after this long
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "run_at")]
-    pub delay: Option<Duration>,
-
-    /// Start no sooner than at this time, such as 2030-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub run_at: Option<String>,
-
-    /// Failed attempts after which the task has failed
-    #[arg(long, value_name = "N")]
-    pub max_attempts: Option<u32>,
-
-    /// The longest one attempt may take
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub timeout_per_attempt: Option<Duration>,
-
-    /// A tag kept with the record; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    pub tag: Vec<(String, String)>,
-
-    /// A header handed to the handler; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    pub header: Vec<(String, String)>,
-
-    /// Makes the push repeatable: within 24 hours the same key and task give the first id
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
-
-    /// The media type of a payload that is not JSON
-    #[arg(long, value_name = "TYPE")]
-    pub content_type: Option<String>,
-}
-
-/// The task a command is about.
-#[derive(Debug, clap::Args)]
-pub struct OneTask {
-    /// The id of the task
-    pub id: String,
-}
-
-/// Flags of `gf wait`.
-#[derive(Debug, clap::Args)]
-pub struct Wait {
-    /// The id of the task
-    pub id: String,
-
-    /// How long to wait
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
-    pub timeout: Duration,
-}
-
-/// The tasks a command is about.
-#[derive(Debug, clap::Args)]
-pub struct Tasks {
-    /// The ids of the tasks
-    #[arg(required = true, value_name = "ID")]
-    pub ids: Vec<String>,
-}
-
-/// Flags of `gf list`.
-#[derive(Debug, clap::Args)]
-pub struct List {
-    /// Any of these states
-    #[arg(long, value_name = "STATES", value_delimiter = ',')]
-    pub state: Vec<State>,
-
-    /// This type
-    #[arg(long = "type", value_name = "TYPE")]
-    pub task_type: Option<String>,
-
-    /// This queue
-    #[arg(long, value_name = "NAME")]
-    pub queue: Option<String>,
-
-    /// Pushed at this time or later: a time such as 2030-01-31T12:00:00Z, or how long ago, such as 1h
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-
-    /// Pushed before this time, in the same forms
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: u64,
-
-    /// All of them, however many
-    #[arg(long, conflicts_with = "limit")]
-    pub all: bool,
-}
-
-/// Flags of `gf migrate`.
-#[derive(Debug, clap::Args)]
-pub struct Migrate {
-    /// The store: postgres://USER@HOST:PORT/DATABASE
-    #[arg(long, env = "GF_STORE", value_name = "URL", default_value = "memory:")]
-    pub store: StoreUrl,
-}
-
-/// Flags of `gf doctor`.
-#[derive(Debug, clap::Args)]
-pub struct Doctor {
-    /// A broker to check too: nats://HOST:PORT
-    #[arg(long, env = "GF_BROKER", value_name = "URL")]
-    pub broker: Option<BrokerUrl>,
-
-    /// The monitoring address of that broker, such as http://127.0.0.1:8222, which tells how it writes to disk
-    #[arg(long, env = "GF_NATS_MONITOR", value_name = "URL")]
-    pub nats_monitor: Option<String>,
-
-    /// A store to check too: postgres://USER@HOST:PORT/DATABASE
-    #[arg(long, env = "GF_STORE", value_name = "URL")]
-    pub store: Option<StoreUrl>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
+    use goflow_core::State;
 
     use super::*;
 
@@ -281,6 +104,12 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_listed() {
+        let unlisted = gf_process::settings::unlisted::<Cli>();
+        assert!(unlisted.is_empty(), "{unlisted:?}");
     }
 
     #[test]
@@ -308,6 +137,19 @@ mod tests {
             "e=f",
             "--idempotency-key",
             "k",
+            "--priority",
+            "0",
+            "--deadline",
+            "10m",
+            "--unique",
+            "u",
+            "--unique-period",
+            "1h",
+            "--unique-reject",
+            "--retention",
+            "30d",
+            "--heartbeat-timeout",
+            "1m",
             "--output",
             "json",
         ])
@@ -365,6 +207,22 @@ mod tests {
             &["list", "--limit", "0"],
             &["list", "--limit", "1", "--all"],
             &["cancel"],
+            &["cancel", "--yes"],
+            &["cancel", "--limit", "5"],
+            &["cancel", "an-id", "--type", "t"],
+            &["cancel", "an-id", "--yes"],
+            &["retry"],
+            &["retry", "--state", "done"],
+            &["run-again"],
+            &["queue"],
+            &["queue", "purge"],
+            &["queue", "drop", "q"],
+            &["worker", "stop"],
+            &["worker", "kill", "w"],
+            &["push", "echo", "1", "--priority", "4"],
+            &["push", "echo", "1", "--priority", "-1"],
+            &["push", "echo", "1", "--unique-reject"],
+            &["push", "echo", "1", "--unique-period", "1h"],
             &["queues", "--output", "xml"],
             &["dev", "--timeout", "1s"],
             &["bench"],
@@ -394,6 +252,22 @@ mod tests {
         else {
             panic!("not list")
         };
-        assert_eq!(list.state, [State::Failed, State::Crashed]);
+        assert_eq!(list.filters.state, [State::Failed, State::Crashed]);
+    }
+
+    #[test]
+    fn many_tasks_are_changed_by_filter() {
+        let Command::Cancel(change) =
+            parse(&["cancel", "--type", "t", "--state", "queued", "--limit", "9"])
+                .unwrap()
+                .command
+        else {
+            panic!("not cancel")
+        };
+        assert_eq!((change.limit, change.yes), (Some(9), false));
+        let Command::Retry(change) = parse(&["retry", "a", "b"]).unwrap().command else {
+            panic!("not retry")
+        };
+        assert_eq!(change.ids, ["a", "b"]);
     }
 }

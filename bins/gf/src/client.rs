@@ -183,11 +183,15 @@ fn is_unrecorded(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Failure::Refused { code, .. }) if code == "not_recorded_yet")
 }
 
-/// The path of a task. An id that is none stays a single segment, and the gateway says what it thinks of it.
+/// The path of a task.
 pub(crate) fn task_path(id: &str) -> String {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    let segment: String = id
-        .bytes()
+    format!("v1/tasks/{}", segment(id))
+}
+
+/// An id or a name in a path. One that is none stays a single segment, and the gateway says what it thinks of it.
+pub(crate) fn segment(name: &str) -> String {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    name.bytes()
         .map(|byte| {
             if legal(byte) {
                 char::from(byte).to_string()
@@ -195,8 +199,7 @@ pub(crate) fn task_path(id: &str) -> String {
                 format!("%{byte:02X}")
             }
         })
-        .collect();
-    format!("v1/tasks/{segment}")
+        .collect()
 }
 
 /// Reads an answer.

@@ -5,14 +5,21 @@ use anyhow::Result;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 
+mod bulk;
+mod dead;
 mod dev;
 mod doctor;
+mod filters;
 mod list;
 mod migrate;
 mod push;
+mod queue;
 mod queues;
 mod tasks;
+mod worker;
 mod workers;
+
+use bulk::Action;
 
 /// Runs a command; its exit code.
 ///
@@ -31,10 +38,14 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Get(task) => tasks::get(&client()?, &task.id, output).await,
         Command::Wait(wait) => push::wait(&client()?, &wait.id, wait.timeout).await,
         Command::List(list) => list::run(&client()?, list, output).await,
-        Command::Cancel(tasks) => tasks::change(&client()?, &tasks.ids, "cancel", output).await,
-        Command::Retry(tasks) => tasks::change(&client()?, &tasks.ids, "retry", output).await,
+        Command::Cancel(change) => tasks::change(&client()?, Action::Cancel, change, output).await,
+        Command::Retry(change) => tasks::change(&client()?, Action::Retry, change, output).await,
+        Command::RunAgain(task) => tasks::run_again(&client()?, &task.id, output).await,
+        Command::Dead(dead) => dead::run(&client()?, dead, output).await,
         Command::Queues => queues::run(&client()?, output).await,
+        Command::Queue(command) => queue::run(&client()?, command, output).await,
         Command::Workers => workers::run(&client()?, output).await,
+        Command::Worker(command) => worker::run(&client()?, command, output).await,
         Command::Migrate(migrate) => migrate::run(migrate).await,
         Command::Doctor(doctor) => doctor::run(&client()?, doctor).await,
     }

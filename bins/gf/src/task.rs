@@ -11,7 +11,9 @@ pub(crate) struct Task {
     pub(crate) id: String,
     pub(crate) r#type: String,
     pub(crate) queue: String,
+    pub(crate) priority: u8,
     pub(crate) state: State,
+    pub(crate) progress: Option<Box<RawValue>>,
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
     pub(crate) payload: Option<Box<RawValue>>,
@@ -24,6 +26,9 @@ pub(crate) struct Task {
     pub(crate) crashes: u32,
     #[serde(default)]
     pub(crate) unserved: bool,
+    pub(crate) unique_key: Option<String>,
+    pub(crate) retry_of: Option<String>,
+    pub(crate) deadline: Option<String>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub(crate) due_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]

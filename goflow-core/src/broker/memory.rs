@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Connection;
+use crate::name::QueueName;
 use crate::outcome::OutcomeBatch;
+use crate::priority::Priority;
 use crate::task::TaskMessage;
 
 mod channel;
@@ -23,7 +25,7 @@ const PATIENCE_FOR_RESULTS: Duration = Duration::from_secs(5);
 /// What a broker in memory may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Most task messages in one queue, waiting and leased together; a submit beyond it is refused at once.
+    /// Most task messages of one priority in one queue, waiting and leased together; a submit beyond it is refused at once.
     /// Default: 1,000,000. Zero refuses every task.
     pub queue_capacity: usize,
     /// Most outcome messages on one route, waiting and leased together; a submit beyond it waits up to 5 s for
@@ -47,13 +49,24 @@ pub fn connect(options: Options) -> Connection {
         tasks: Arc::new(Queues::<TaskMessage>::new(
             options.queue_capacity,
             Duration::ZERO,
+            is_lane,
             closed.clone(),
         )),
         results: Arc::new(Queues::<OutcomeBatch>::new(
             options.results_capacity,
             PATIENCE_FOR_RESULTS,
+            |_| true,
             closed.clone(),
         )),
         control: Arc::new(MemoryControl::new(closed)),
     }
+}
+
+/// Whether this is `<queue>.<priority>`.
+fn is_lane(name: &str) -> bool {
+    let Some((queue, priority)) = name.split_once('.') else {
+        return false;
+    };
+    let is_priority = |lane: &Priority| lane.to_string() == priority;
+    queue.parse::<QueueName>().is_ok() && Priority::ALL.iter().any(is_priority)
 }

@@ -33,7 +33,7 @@ struct Version {
 /// A message that a [`Broker`](super::Broker) moves.
 pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The channel it goes to.
-    fn channel(&self) -> &str;
+    fn channel(&self) -> String;
 
     /// A token that says more of it, for subjects: the type of a task.
     fn token(&self) -> &str;
@@ -87,8 +87,8 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
 }
 
 impl Wire for TaskMessage {
-    fn channel(&self) -> &str {
-        self.spec.queue.as_str()
+    fn channel(&self) -> String {
+        self.spec.lane()
     }
 
     fn token(&self) -> &str {
@@ -108,8 +108,8 @@ impl Wire for TaskMessage {
 }
 
 impl Wire for OutcomeBatch {
-    fn channel(&self) -> &str {
-        self.route.as_str()
+    fn channel(&self) -> String {
+        self.route.as_str().to_owned()
     }
 
     fn token(&self) -> &str {

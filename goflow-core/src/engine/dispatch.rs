@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 use super::Core;
 use crate::broker::Error;
@@ -34,7 +35,16 @@ pub(super) struct Dispatcher {
     sender: mpsc::Sender<Dispatch>,
     /// Handed over, not published yet.
     pending: AtomicUsize,
-    published: Mutex<HashMap<TaskId, (u32, Instant)>>,
+    published: Mutex<HashMap<TaskId, Published>>,
+}
+
+/// A dispatch that a broker has.
+#[derive(Debug, Clone, Copy)]
+struct Published {
+    dispatch: u32,
+    at: Instant,
+    /// Which broker: one that lost its state is another one afterwards.
+    broker: Uuid,
 }
 
 impl Dispatcher {
@@ -50,7 +60,7 @@ impl Dispatcher {
         )
     }
 
-    fn published(&self) -> MutexGuard<'_, HashMap<TaskId, (u32, Instant)>> {
+    fn published(&self) -> MutexGuard<'_, HashMap<TaskId, Published>> {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -113,13 +123,26 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
         .iter()
         .map(|message| (message.spec.id, message.dispatch))
         .collect();
+    if messages.is_empty() {
+        return true;
+    }
+    let broker = core.broker();
     let results = core.submit(messages).await;
-    let now = Instant::now();
+    let at = Instant::now();
     let mut failed = None;
     let mut published = core.dispatcher.published();
     for ((id, dispatch), result) in sent.into_iter().zip(results) {
         match result {
-            Ok(()) => drop(published.insert(id, (dispatch, now))),
+            Ok(()) => {
+                _ = published.insert(
+                    id,
+                    Published {
+                        dispatch,
+                        at,
+                        broker,
+                    },
+                )
+            }
             Err(error) => failed = Some(error),
         }
     }
@@ -143,12 +166,14 @@ pub(super) async fn flush(core: &Core) {
 /// Tells the store of dispatches that the broker has and that are still live this long after.
 pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::store::Error> {
     loop {
+        let broker = core.broker();
         let mut group: Vec<(TaskId, u32)> = {
-            let published = core.dispatcher.published();
+            let mut published = core.dispatcher.published();
+            published.retain(|_, one| one.broker == broker);
             let old = published
                 .iter()
-                .filter(|(_, (_, at))| at.elapsed() >= after);
-            old.map(|(id, (dispatch, _))| (*id, *dispatch))
+                .filter(|(_, one)| one.at.elapsed() >= after);
+            old.map(|(id, one)| (*id, one.dispatch))
                 .take(MAX_CONFIRMED)
                 .collect()
         };
@@ -156,13 +181,18 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
             return Ok(());
         }
         group.sort_unstable();
-        core.store.confirm_dispatched(&group).await?;
+        if !core.store.confirm_dispatched(broker, &group).await? {
+            // The broker lost its state, which another engine saw first: it is to be looked at anew.
+            core.dispatcher.published().clear();
+            core.prepare_again().await;
+            return Ok(());
+        }
         let mut published = core.dispatcher.published();
         for (id, dispatch) in group {
             // It may have been dispatched once more meanwhile.
             if published
                 .get(&id)
-                .is_some_and(|(latest, _)| *latest == dispatch)
+                .is_some_and(|latest| latest.dispatch == dispatch)
             {
                 published.remove(&id);
             }
@@ -182,7 +212,7 @@ impl Core {
             .iter()
             .any(|result| matches!(result, Err(Error::NoChannel { .. })))
         {
-            self.forget_prepared();
+            self.prepared.doubt();
         }
         results
     }

@@ -17,9 +17,11 @@ pub(super) async fn run(core: Arc<Core>) {
     loop {
         match core.connection.control.listen().await {
             Ok(mut signals) => {
+                core.registry.listening(true);
                 while let Some(signal) = signals.next().await {
                     take(&core, signal).await;
                 }
+                core.registry.listening(false);
             }
             Err(Error::Closed) => return,
             Err(error) => warn!(%error, "cannot listen to signals, trying again"),
@@ -38,7 +40,7 @@ async fn take(core: &Core, signal: Signal) {
                 drop(core.finished.send(id));
             }
         }
-        Signal::Finished { .. } => {}
+        Signal::Finished { .. } | Signal::Command { .. } => {}
         Signal::Heartbeat(status) => heartbeat(core, *status).await,
         Signal::Goodbye(worker) => core.registry.goodbye(worker),
     }

@@ -1,35 +1,62 @@
 //! Brings store and broker together and makes the channels; again after the broker lost its state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::Core;
 use crate::broker;
 use crate::error::Error;
 use crate::name::QueueName;
+use crate::priority::Priority;
 use crate::store;
 
 /// How long a killed predecessor's claim on the store is waited for.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The queues this engine has made sure of, with the lease it was asked to give them.
+/// What this engine has made sure of.
 #[derive(Debug, Default)]
-pub(super) struct Prepared(Mutex<HashMap<QueueName, Option<Duration>>>);
+pub(super) struct Prepared {
+    state: Mutex<State>,
+    /// Held while preparing: once is enough.
+    preparing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The broker as it was when last looked at.
+    broker: Uuid,
+    /// Whether something turned out to be missing since.
+    in_doubt: bool,
+    queues: HashSet<QueueName>,
+    /// The leases that workers asked for, which a broker that lost its state is given again.
+    leases: HashMap<QueueName, Duration>,
+}
 
 impl Prepared {
-    fn map(&self) -> MutexGuard<'_, HashMap<QueueName, Option<Duration>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn queues(&self) -> Vec<QueueName> {
-        self.map().keys().cloned().collect()
+        self.state().queues.iter().cloned().collect()
+    }
+
+    /// Notes that something is missing: everything is to be prepared anew.
+    pub(super) fn doubt(&self) {
+        self.state().in_doubt = true;
     }
 }
 
 impl Core {
+    /// The broker as it was when last looked at.
+    pub(super) fn broker(&self) -> Uuid {
+        self.prepared.state().broker
+    }
+
     /// Binds store and broker to each other and makes the channels there must be.
     pub(super) async fn prepare(&self) -> Result<(), Error> {
         let identity = self.connection.control.identify().await?;
@@ -43,6 +70,7 @@ impl Core {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.prepared.state().broker = identity.broker;
         self.connection.control.bind(self.store.id()).await?;
         self.connection
             .results
@@ -52,26 +80,43 @@ impl Core {
         for counts in self.store.queue_counts().await? {
             self.prepare_queue(&counts.queue, None).await?;
         }
+        for queue in self.store.paused().await? {
+            self.prepare_queue(&queue, None).await?;
+            self.apply_paused(&queue, true).await?;
+        }
         Ok(())
     }
 
-    /// Prepares everything anew: the broker says that something is missing.
+    /// Prepares everything anew: the broker lost its state, or something of it. What cannot be done now is tried
+    /// again by [`maintain`](Self::maintain).
     pub(super) async fn prepare_again(&self) {
-        let queues = self.prepared.queues();
-        self.forget_prepared();
-        match self.prepare().await {
-            Ok(()) => info!("prepared the broker anew"),
-            Err(error) => return warn!(%error, "cannot prepare the broker, trying again"),
-        }
-        for queue in queues {
-            if let Err(error) = self.prepare_queue(&queue, None).await {
-                warn!(%error, %queue, "cannot prepare the queue");
-            }
-        }
+        self.prepared.doubt();
+        self.resolve_doubt().await;
     }
 
-    pub(super) fn forget_prepared(&self) {
-        self.prepared.map().clear();
+    async fn resolve_doubt(&self) {
+        let _once = self.prepared.preparing.lock().await;
+        if !self.prepared.state().in_doubt {
+            return;
+        }
+        let queues = std::mem::take(&mut self.prepared.state().queues);
+        let prepared = async {
+            self.prepare().await?;
+            for queue in &queues {
+                self.prepare_queue(queue, None).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        match prepared.await {
+            Ok(()) => {
+                self.prepared.state().in_doubt = false;
+                info!("prepared the broker anew");
+            }
+            Err(error) => {
+                self.prepared.state().queues.extend(queues);
+                warn!(%error, "cannot prepare the broker, trying again");
+            }
+        }
     }
 
     /// Makes sure of a queue; cheap when it was done before.
@@ -80,12 +125,44 @@ impl Core {
         queue: &QueueName,
         lease: Option<Duration>,
     ) -> Result<(), broker::Error> {
-        let known = self.prepared.map().get(queue).copied();
-        if known.is_some_and(|known| lease.is_none() || known == lease) {
-            return Ok(());
+        let lease = {
+            let state = self.prepared.state();
+            let remembered = state.leases.get(queue).copied();
+            if state.queues.contains(queue) && (lease.is_none() || lease == remembered) {
+                return Ok(());
+            }
+            lease.or(remembered)
+        };
+        for priority in Priority::ALL {
+            self.connection
+                .tasks
+                .prepare(&priority.lane(queue), lease)
+                .await?;
         }
-        self.connection.tasks.prepare(queue.as_str(), lease).await?;
-        self.prepared.map().insert(queue.clone(), lease);
+        let mut state = self.prepared.state();
+        state.queues.insert(queue.clone());
+        if let Some(lease) = lease {
+            state.leases.insert(queue.clone(), lease);
+        }
+        Ok(())
+    }
+
+    /// Starts or stops the delivery of a queue's tasks.
+    pub(super) async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
+        // The store first: it is what lasts, and what is applied again to a broker that lost its state.
+        self.store.set_paused(queue, paused).await?;
+        self.prepare_queue(queue, None).await?;
+        self.apply_paused(queue, paused).await?;
+        Ok(())
+    }
+
+    async fn apply_paused(&self, queue: &QueueName, paused: bool) -> Result<(), broker::Error> {
+        for priority in Priority::ALL {
+            self.connection
+                .tasks
+                .set_paused(&priority.lane(queue), paused)
+                .await?;
+        }
         Ok(())
     }
 
@@ -96,6 +173,7 @@ impl Core {
         loop {
             beats.tick().await;
             self.registry.forget_silent();
+            self.resolve_doubt().await;
             if self.in_process {
                 self.renew_claim().await;
             }

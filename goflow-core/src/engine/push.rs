@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::id::TaskId;
 use crate::limits;
 use crate::store::{self, IdempotencyKey, NewTasks};
-use crate::task::{Start, Task, TaskSpec};
+use crate::task::{Task, TaskSpec};
 
 /// How long a push may take, room aside.
 const PUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -27,10 +27,7 @@ impl Engine {
             spec,
             idempotency_key,
         } = task;
-        if self.core.record == Record::Outcome
-            && spec.start == Start::Now
-            && idempotency_key.is_none()
-        {
+        if self.core.record == Record::Outcome && !spec.needs_row() && idempotency_key.is_none() {
             return self.publish(spec).await;
         }
         let key = idempotency_key
@@ -147,18 +144,15 @@ fn check_batch(tasks: &[Task]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Names a push by its key and what it asks for, the id aside.
+/// Names a push by its key and what it asks for; the id aside, and the trace: a push that is repeated has a span
+/// of its own each time, and stays the same push.
 fn idempotency(key: String, spec: &TaskSpec) -> Result<IdempotencyKey, Error> {
-    if key.is_empty() || key.len() > limits::MAX_KEY_BYTES || key.chars().any(char::is_control) {
-        let most = limits::MAX_KEY_BYTES;
-        return Err(Error::invalid(format!(
-            "an idempotency key has 1 to {most} bytes and no control characters"
-        )));
-    }
-    let fixed = TaskSpec {
+    limits::check_key("an idempotency key", &key)?;
+    let mut fixed = TaskSpec {
         id: TaskId::from(uuid::Uuid::nil()),
         ..spec.clone()
     };
+    fixed.headers.remove("traceparent");
     let bytes =
         rmp_serde::to_vec_named(&fixed).map_err(|error| Error::invalid(error.to_string()))?;
     Ok(IdempotencyKey {

@@ -83,7 +83,7 @@ impl Engine {
 }
 
 impl Core {
-    async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    pub(super) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let mut record = self.store.get(&id).await?.ok_or_else(|| self.absent(id))?;
         self.registry.overlay(std::slice::from_mut(&mut record));
         Ok(record)
@@ -164,35 +164,35 @@ impl Core {
         Ok(Page { tasks, next: None })
     }
 
-    async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    pub(super) async fn cancel(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let changed = self.store.cancel(id).await?;
         if matches!(changed, Change::Unknown) && self.record == Record::Outcome {
             return Err(Error::NeedsFullRecord(id));
         }
         let record = self.changed(id, changed)?;
-        self.entomb(Tombstone {
+        self.ended(&[Tombstone {
             task: id,
             dispatch: record.dispatch,
-        })
+        }])
         .await;
-        self.finished(vec![id]).await;
         Ok(record)
     }
 
-    /// Tells workers not to start what is cancelled.
-    async fn entomb(&self, tombstone: Tombstone) {
+    /// Tells workers not to start what has ended, and to stop what they run of it.
+    pub(super) async fn entomb(&self, tombstones: &[Tombstone]) {
         for attempt in 1..=ENTOMB_TRIES {
-            match self.connection.control.entomb(&[tombstone]).await {
+            match self.connection.control.entomb(tombstones).await {
                 Ok(()) => return,
                 Err(error) if attempt == ENTOMB_TRIES => {
-                    warn!(task.id = %tombstone.task, %error, "a cancelled task may still be run; its outcome is dropped");
+                    let count = tombstones.len();
+                    warn!(count, %error, "ended tasks may still be run; their outcomes are dropped");
                 }
                 Err(_) => {}
             }
         }
     }
 
-    async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
+    pub(super) async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {
         let record = self.changed(id, self.store.retry(id).await?)?;
         self.schedule.wake_in(Duration::ZERO);
         Ok(record)
@@ -226,7 +226,7 @@ impl Core {
         for name in names {
             let counts = counted.iter().find(|counts| counts.queue == name).cloned();
             queues.push(QueueStatus {
-                depth: self.connection.tasks.depth(name.as_str()).await.ok(),
+                depth: self.depth(&name).await,
                 workers: workers
                     .iter()
                     .filter(|seen| seen.status.queues.contains(&name))

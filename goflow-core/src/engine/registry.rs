@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::id::{TaskId, WorkerId};
 use crate::name::{QueueName, TaskType};
 use crate::record::TaskRecord;
-use crate::signal::{HeldTask, WORKER_GONE_AFTER, WorkerStatus};
+use crate::signal::{HEARTBEAT_INTERVAL, HeldTask, WORKER_GONE_AFTER, WorkerStatus};
 use crate::state::{Policy, State};
 
 /// A worker as the engine sees it.
@@ -34,11 +34,40 @@ pub(super) struct News {
 pub(super) struct Registry {
     workers: Mutex<BTreeMap<WorkerId, WorkerSeen>>,
     policy: Mutex<Arc<Policy>>,
+    /// Since when every heartbeat has been heard; none while nobody listens.
+    listening_since: Mutex<Option<Instant>>,
 }
 
 impl Registry {
     fn workers(&self) -> MutexGuard<'_, BTreeMap<WorkerId, WorkerSeen>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that heartbeats are heard from now on, or not any more.
+    pub(super) fn listening(&self, listening: bool) {
+        let since = listening.then(Instant::now);
+        *self
+            .listening_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Whether some live worker may not have been heard: nobody can say yet what is held by none.
+    pub(super) fn is_deaf(&self) -> bool {
+        let since = *self
+            .listening_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| since.elapsed() < HEARTBEAT_INTERVAL * 2)
+    }
+
+    /// Every task that a worker holds: waiting for a slot, running, or with an unconfirmed outcome.
+    pub(super) fn held(&self) -> HashSet<TaskId> {
+        let workers = self.workers();
+        workers
+            .values()
+            .flat_map(|seen| seen.status.held.iter().map(|held| held.id))
+            .collect()
     }
 
     /// Takes a heartbeat in.
@@ -148,6 +177,7 @@ impl Registry {
                 record.state = State::Running;
                 record.worker = Some(*worker);
                 record.started_at = held.started_at;
+                record.progress = held.progress.clone();
             }
         }
     }

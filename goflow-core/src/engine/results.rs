@@ -51,6 +51,8 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
                     warn!(%error, "cannot take outcomes, trying again");
                 }
                 failing = true;
+                // Heartbeats may have been missed too.
+                core.registry.listening(true);
                 tokio::time::sleep(PAUSE).await;
                 if matches!(error, Error::NoChannel { .. }) {
                     // The broker has lost its state, or never had any.
@@ -133,10 +135,7 @@ fn substitute(outcome: &Outcome, applied: &Applied) -> Option<Outcome> {
     }
     let error = limits::clip_error(&format!("the outcome could not be recorded: {reason}"));
     Some(Outcome {
-        verdict: Verdict::Failed {
-            error,
-            permanent: true,
-        },
+        verdict: Verdict::failed_for_good(error),
         ..outcome.clone()
     })
 }

@@ -69,17 +69,23 @@ pub(super) async fn run(core: Arc<Core>) {
 async fn tick(core: &Core) -> Result<bool, crate::store::Error> {
     // First what is known to be with the broker, so that no sweep takes it for lost.
     dispatch::confirm(core, dispatch::CONFIRM_AFTER).await?;
+    // While it is not known who holds what, a sweep could dispatch what is running.
+    let known = core.in_process || !core.registry.is_deaf();
     loop {
-        let claimed = core.store.claim_due(MAX_CLAIMED).await?;
-        let count = claimed.len();
-        if count == 0 {
-            return Ok(true);
+        let held = known.then(|| core.registry.held());
+        let due = core.store.claim_due(MAX_CLAIMED, held.as_ref()).await?;
+        if due.looked_at > 0 {
+            debug!(
+                dispatches = due.dispatches.len(),
+                expired = due.expired.len(),
+                "due"
+            );
         }
-        debug!(count, "due");
-        if !dispatch::publish(core, claimed.into_iter()).await {
+        core.ended(&due.expired).await;
+        if !dispatch::publish(core, due.dispatches.into_iter()).await {
             return Ok(false);
         }
-        if count < MAX_CLAIMED {
+        if due.looked_at < MAX_CLAIMED {
             return Ok(true);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::StoreId;
+use crate::id::{StoreId, TaskId};
 
 /// An error of the store port. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum Error {
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The unique key is taken by this task.
+    #[error("task {0} has the unique key")]
+    Duplicate(TaskId),
     /// A task of this id is there already.
     #[error("a task of this id exists")]
     Exists,

@@ -1,5 +1,6 @@
 //! The store in memory: records of this process.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,19 +9,22 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Accepted, Applied, CLAIM_TTL, Change, Dispatch, Error, KvStore, NewTasks, TaskStore};
+use super::{Accepted, Applied, CLAIM_TTL, Change, Due, Error, KvStore, NewTasks, TaskStore};
 use crate::broker::Identity;
 use crate::id::{StoreId, TaskId};
 use crate::name::{QueueName, TaskType};
 use crate::outcome::Outcome;
-use crate::record::{Filter, Page, PageRequest, QueueCounts, TaskRecord};
+use crate::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts, TaskRecord};
 use crate::state::Policy;
 
 mod accept;
 mod apply;
+mod dead;
+mod due;
 mod keys;
 mod scan;
 mod tables;
+mod uniques;
 
 use tables::Tables;
 
@@ -169,16 +173,30 @@ impl TaskStore for MemoryStore {
         Ok(applied)
     }
 
-    async fn claim_due(&self, limit: usize) -> Result<Vec<Dispatch>, Error> {
-        Ok(self.tables().claim_due(limit, Now::read()))
+    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
+        let now = Now::read();
+        let mut tables = self.tables();
+        let due = tables.claim_due(limit, held, now);
+        if !due.expired.is_empty() {
+            tables.evict(&self.options, now);
+        }
+        Ok(due)
     }
 
-    async fn confirm_dispatched(&self, dispatches: &[(TaskId, u32)]) -> Result<(), Error> {
+    async fn confirm_dispatched(
+        &self,
+        broker: Uuid,
+        dispatches: &[(TaskId, u32)],
+    ) -> Result<bool, Error> {
+        let binding = self.binding();
+        if binding.broker.is_some_and(|bound| bound != broker) {
+            return Ok(false);
+        }
         let mut tables = self.tables();
         for (id, dispatch) in dispatches {
             tables.confirm(*id, *dispatch);
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn wake_unserved(&self, queue: &QueueName, types: &[TaskType]) -> Result<u64, Error> {
@@ -199,11 +217,29 @@ impl TaskStore for MemoryStore {
     }
 
     async fn retry(&self, id: TaskId) -> Result<Change, Error> {
-        Ok(self.tables().reopen(id, Now::read()))
+        self.tables().reopen(id, Now::read())
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {
         Ok(self.scan_page(filter, page).await)
+    }
+
+    async fn dead(&self, since: OffsetDateTime, limit: usize) -> Result<Vec<DeadGroup>, Error> {
+        Ok(self.group_dead(since, limit).await)
+    }
+
+    async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
+        let queues = &mut self.tables().paused;
+        if paused {
+            queues.insert(queue.clone());
+        } else {
+            queues.remove(queue);
+        }
+        Ok(())
+    }
+
+    async fn paused(&self) -> Result<Vec<QueueName>, Error> {
+        Ok(self.tables().paused.iter().cloned().collect())
     }
 
     async fn queue_counts(&self) -> Result<Vec<QueueCounts>, Error> {
@@ -214,6 +250,7 @@ impl TaskStore for MemoryStore {
         let now = Now::read();
         let mut tables = self.tables();
         tables.keys.expire(now.instant);
+        tables.uniques.expire(now.instant);
         tables.evict(&self.options, now);
         Ok(())
     }

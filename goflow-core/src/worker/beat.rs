@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
 use super::pool::Pool;
 use crate::broker::{Error, Tombstones};
-use crate::signal::{HEARTBEAT_INTERVAL, Signal, WorkerStatus};
+use crate::signal::{Command, HEARTBEAT_INTERVAL, Signal, WorkerStatus};
 
 /// The pause before the broker is asked for the tombstones again.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -55,15 +56,13 @@ impl Beat {
     }
 
     pub(super) async fn send(&self, pool: &Pool) {
-        let mut queues: Vec<_> = pool.leases.keys().cloned().collect();
-        queues.sort();
         let status = WorkerStatus {
             id: pool.worker,
             host: self.host.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
-            queues,
+            queues: pool.queues(),
             types: pool
                 .handlers
                 .read()
@@ -72,6 +71,7 @@ impl Beat {
             slots: pool.slots,
             lease: self.lease,
             draining: pool.draining.is_cancelled(),
+            quiet: *pool.quiet.borrow(),
             held: pool.held.list(),
         };
         if let Err(error) = pool
@@ -93,6 +93,30 @@ async fn long_run(pool: &Pool, since: OffsetDateTime) {
         if pool.held.any_started_between(since - MOMENT, old) {
             return;
         }
+    }
+}
+
+/// Obeys commands, until it is dropped.
+pub(super) async fn obey(pool: &Pool, beat: &Beat, stop: &CancellationToken) {
+    loop {
+        if let Ok(mut commands) = pool.connection.control.commands().await {
+            while let Some(signal) = commands.next().await {
+                let Signal::Command { worker, command } = signal else {
+                    continue;
+                };
+                if worker != pool.worker {
+                    continue;
+                }
+                info!(%worker, ?command, "told to");
+                match command {
+                    Command::Quiet => _ = pool.quiet.send_replace(true),
+                    Command::Resume => _ = pool.quiet.send_replace(false),
+                    Command::Stop => stop.cancel(),
+                }
+                beat.now.notify_one();
+            }
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Lease, Tombstone};
+use crate::ctx::Reports;
 use crate::id::TaskId;
 use crate::name::QueueName;
 use crate::signal::HeldTask;
@@ -50,6 +52,7 @@ struct Entry {
     attempt: u32,
     dispatch: u32,
     started_at: Option<OffsetDateTime>,
+    reports: Option<Arc<Reports>>,
     cancelled: CancellationToken,
     lease: Arc<dyn Lease>,
     queue_lease: QueueLease,
@@ -86,6 +89,7 @@ impl Held {
             attempt: delivery.message.attempt,
             dispatch: delivery.message.dispatch,
             started_at: None,
+            reports: None,
             cancelled: cancelled.clone(),
             lease: delivery.lease.clone(),
             queue_lease: queue_lease.clone(),
@@ -120,6 +124,13 @@ impl Held {
         }
     }
 
+    /// The checkpoints that are to be saved.
+    pub(super) fn take_checkpoints(&self) -> Vec<(TaskId, Bytes)> {
+        let entries = self.entries();
+        let fresh = |e: &Entry| Some((e.task, e.reports.as_ref()?.take_checkpoint()?));
+        entries.values().filter_map(fresh).collect()
+    }
+
     /// Tells whoever runs one of these that it was cancelled.
     pub(super) fn cancel(&self, tombstone: Tombstone) {
         let entries = self.entries();
@@ -137,6 +148,7 @@ impl Held {
             queue: e.queue.clone(),
             attempt: e.attempt,
             started_at: e.started_at,
+            progress: e.reports.as_ref().and_then(|reports| reports.progress()),
         };
         let mut list: Vec<_> = self.entries().values().map(held).collect();
         list.sort_by_key(|task| task.id);
@@ -156,9 +168,10 @@ impl Held {
 
 impl Hold {
     /// Notes that the handler was called.
-    pub(super) fn started(&self, at: OffsetDateTime) {
+    pub(super) fn started(&self, at: OffsetDateTime, reports: Arc<Reports>) {
         if let Some(entry) = self.held.entries().get_mut(&self.key) {
             entry.started_at = Some(at);
+            entry.reports = Some(reports);
         }
     }
 

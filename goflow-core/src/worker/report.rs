@@ -167,7 +167,7 @@ fn size(outcome: &Outcome) -> usize {
     let verdict = match &outcome.verdict {
         Verdict::Succeeded(result) => result.len() + result.content_type.len(),
         Verdict::Failed { error, .. } => error.len(),
-        Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
+        Verdict::Snoozed { .. } | Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
     };
     let spec = outcome.spec.as_ref().map_or(0, |spec| {
         let texts = spec

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::held::Hold;
 use crate::content::Content;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Reports};
 use crate::handler::{Handler, HandlerError};
 use crate::limits::{self, MAX_CONTENT_BYTES};
 use crate::outcome::Verdict;
@@ -29,20 +31,32 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// Calls the handler and waits for its end, its timeout, a cancel of its task, or `leave`.
+/// What an attempt is given beside its handler.
+pub(super) struct Given {
+    pub(super) message: Arc<TaskMessage>,
+    pub(super) checkpoint: Option<Bytes>,
+    pub(super) reports: Arc<Reports>,
+}
+
+/// Calls the handler and waits for its end, its timeouts, a cancel of its task, or `leave`.
 pub(super) async fn attempt(
     handler: Arc<dyn Handler>,
-    message: Arc<TaskMessage>,
+    given: Given,
     hold: &Hold,
     leave: &CancellationToken,
 ) -> End {
+    let Given {
+        message,
+        checkpoint,
+        reports,
+    } = given;
     let told = CancellationToken::new();
-    let ctx = Ctx::new(message.clone(), told.clone());
-    let payload = message.spec.payload.clone();
+    let ctx = Ctx::new(message.clone(), told.clone(), checkpoint, reports.clone());
+    let spec = &message.spec;
+    let payload = spec.payload.clone();
     let mut run = Run(tokio::spawn(
         async move { handler.call(ctx, payload).await },
     ));
-    let timeout = message.spec.timeout;
     tokio::select! {
         biased;
         verdict = run.verdict() => End::Verdict(verdict),
@@ -50,10 +64,13 @@ pub(super) async fn attempt(
             run.end(&told, ABORT_AFTER).await;
             End::Cancelled
         }
-        () = expire(timeout) => {
+        limit = expired(spec.timeout) => {
             run.end(&told, ABORT_AFTER).await;
-            let limit = timeout.unwrap_or_default();
-            End::Verdict(Verdict::Failed { error: format!("timed out after {limit:?}"), permanent: false })
+            End::Verdict(Verdict::failed(format!("timed out after {limit:?}")))
+        }
+        limit = silent(spec.heartbeat_timeout, &reports) => {
+            run.end(&told, ABORT_AFTER).await;
+            End::Verdict(Verdict::failed(format!("hung: no heartbeat for {limit:?}")))
         }
         () = leave.cancelled() => match run.end(&told, ABORT_AFTER_DRAIN).await {
             // A shutdown is no failure: only what went well counts.
@@ -63,10 +80,26 @@ pub(super) async fn attempt(
     }
 }
 
-async fn expire(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
+/// Ends when `limit` has passed, if there is one.
+async fn expired(limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(limit).await;
+    limit
+}
+
+/// Ends when the handler has said nothing for `limit`, if there is one.
+async fn silent(limit: Option<Duration>, reports: &Reports) -> Duration {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    loop {
+        let until = reports.last() + limit;
+        if until <= Instant::now() {
+            return limit;
+        }
+        tokio::time::sleep_until(until).await;
     }
 }
 
@@ -76,27 +109,20 @@ struct Run(JoinHandle<Result<Content, HandlerError>>);
 impl Run {
     async fn verdict(&mut self) -> Verdict {
         match (&mut self.0).await {
-            Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => Verdict::Failed {
-                error: format!(
-                    "result of {} bytes, {MAX_CONTENT_BYTES} is the most",
-                    result.len()
-                ),
-                permanent: true,
-            },
+            Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => {
+                let bytes = result.len();
+                Verdict::failed_for_good(format!(
+                    "result of {bytes} bytes, {MAX_CONTENT_BYTES} is the most"
+                ))
+            }
             Ok(Ok(result)) => Verdict::Succeeded(result),
-            Ok(Err(error)) => Verdict::Failed {
-                error: limits::clip_error(&error.message),
-                permanent: error.permanent,
-            },
+            Ok(Err(error)) => error.into_verdict(),
             Err(gone) => {
                 let error = match gone.try_into_panic() {
                     Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
                     Err(_) => "aborted".to_owned(),
                 };
-                Verdict::Failed {
-                    error: limits::clip_error(&error),
-                    permanent: false,
-                }
+                Verdict::failed(limits::clip_error(&error))
             }
         }
     }

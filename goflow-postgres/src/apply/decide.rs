@@ -10,6 +10,7 @@ use goflow_core::store::{Applied, crash_error};
 use goflow_core::{Content, QueueName, State, TaskSpec, TaskType, WorkerId};
 use time::OffsetDateTime;
 
+use crate::push_options::PushOptions;
 use crate::rows::{LiveRow, undecodable};
 
 /// A task that is locked, and what becomes of it.
@@ -19,6 +20,7 @@ pub(super) struct Pending<'o> {
     pub(super) live: Live,
     queue: QueueName,
     task_type: TaskType,
+    pub(super) options: PushOptions,
     /// The task, when it has no row yet.
     pub(super) rowless: Option<&'o TaskSpec>,
     pub(super) fate: Fate<'o>,
@@ -49,9 +51,9 @@ pub(super) enum Fate<'o> {
 
 impl<'o> Pending<'o> {
     pub(super) fn of_row(row: LiveRow) -> Result<Self, sqlx::Error> {
-        let live = row.live()?;
         Ok(Self::new(
-            live,
+            row.live()?,
+            row.options(),
             row.queue.try_into().map_err(undecodable)?,
             row.task_type.try_into().map_err(undecodable)?,
         ))
@@ -70,18 +72,24 @@ impl<'o> Pending<'o> {
             unserved: 0,
             backoff: spec.backoff.clone(),
         };
-        let new = Self::new(live, spec.queue.clone(), spec.task_type.clone());
+        let new = Self::new(
+            live,
+            PushOptions::of(spec),
+            spec.queue.clone(),
+            spec.task_type.clone(),
+        );
         Some(Self {
             rowless: Some(spec),
             ..new
         })
     }
 
-    fn new(live: Live, queue: QueueName, task_type: TaskType) -> Self {
+    fn new(live: Live, options: PushOptions, queue: QueueName, task_type: TaskType) -> Self {
         Self {
             live,
             queue,
             task_type,
+            options,
             rowless: None,
             fate: Fate::Unchanged,
             error: None,

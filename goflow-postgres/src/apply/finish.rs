@@ -13,6 +13,8 @@ use crate::sql;
 pub(crate) struct Finish<'a> {
     pub(crate) id: Uuid,
     pub(crate) state: State,
+    /// The last one; a batch may have gone beyond what the row says.
+    pub(crate) attempt: u32,
     pub(crate) result: Option<&'a Content>,
     pub(crate) error: LastError<'a>,
     /// None keeps what the row has; so it is with the next two.
@@ -23,6 +25,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) ended: Option<OffsetDateTime>,
     /// The class of its retention.
     pub(crate) class: i16,
+    /// Whether a unique key is free then.
+    pub(crate) frees_key: bool,
     /// Whether attempts of it may have failed.
     pub(crate) failed_before: bool,
 }
@@ -49,8 +53,10 @@ pub(crate) struct FinishColumns<'a> {
     started_at: Vec<Option<OffsetDateTime>>,
     ended: Vec<Option<OffsetDateTime>>,
     class: Vec<i16>,
+    frees_key: Vec<Uuid>,
     keep_error: Vec<bool>,
     failed_before: Vec<bool>,
+    attempt: Vec<i32>,
 }
 
 impl<'a> FinishColumns<'a> {
@@ -72,10 +78,12 @@ impl<'a> FinishColumns<'a> {
         self.started_at.push(finish.started_at);
         self.ended.push(finish.ended);
         self.class.push(finish.class);
+        self.frees_key.extend(finish.frees_key.then_some(finish.id));
         self.failed_before.push(finish.failed_before);
+        self.attempt.push(int(finish.attempt));
     }
 
-    /// Moves the rows, their failed attempts with them.
+    /// Moves the rows, their failed attempts with them, and frees their unique keys.
     pub(crate) async fn write(self, tx: &mut Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
         if self.id.is_empty() {
             return Ok(());
@@ -99,8 +107,15 @@ impl<'a> FinishColumns<'a> {
             .bind(self.class)
             .bind(self.keep_error)
             .bind(self.failed_before)
+            .bind(self.attempt)
             .execute(&mut **tx)
             .await?;
+        if !self.frees_key.is_empty() {
+            sqlx::query(sql::FREE_UNIQUE)
+                .bind(self.frees_key)
+                .execute(&mut **tx)
+                .await?;
+        }
         if !failed.is_empty() {
             sqlx::query(sql::DELETE_ATTEMPTS)
                 .bind(failed)

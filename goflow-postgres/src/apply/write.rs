@@ -47,13 +47,15 @@ pub(super) async fn all(
                 finished.push(&Finish {
                     id: *id,
                     state: *state,
+                    attempt: task.live.attempt,
                     result: *result,
                     error: last_error(*state, task),
                     worker: task.worker,
                     crashes: task.crashes(*state),
                     started_at: task.started_at,
                     ended: *ended,
-                    class: options.retention(*state).days(),
+                    class: options.retention(*state, task.options.retention).days(),
+                    frees_key: task.options.frees_key(),
                     failed_before: task.live.attempt > 1 || !task.failures.is_empty(),
                 });
             }
@@ -289,7 +291,8 @@ impl<'a> RowlessEnds<'a> {
         self.crashes.push(int(task.crashes(*state)));
         self.started_at.push(task.started_at);
         self.ended.push(*ended);
-        self.class.push(options.retention(*state).days());
+        self.class
+            .push(options.retention(*state, task.options.retention).days());
         let failures: Vec<_> = task.failures.iter().map(AttemptJson::from).collect();
         let json =
             serde_json::to_string(&failures).map_err(|error| sqlx::Error::Encode(error.into()))?;

@@ -127,6 +127,7 @@ async fn changes_do_not_read_all_of_a_table_that_was_empty_a_moment_ago() {
         sql::STARTED,
         sql::CONFIRM,
         sql::CLAIM,
+        sql::CLAIM_WAITING,
         sql::LOCK_ROWS,
         sql::WAKE_UNSERVED,
     ];

@@ -51,10 +51,10 @@ async fn migrating_reports_what_it_did() {
     // Two at once: one does it, the other waits.
     let (a, b) = tokio::join!(crate::migrate(&url), crate::migrate(&url));
     let (a, b) = (a.unwrap(), b.unwrap());
-    assert_eq!(a.version, 3);
+    assert_eq!(a.version, 4);
     assert_eq!(a.version, b.version);
     let again = crate::migrate(&url).await.unwrap();
-    assert_eq!((again.applied, again.version), (vec![], 3));
+    assert_eq!((again.applied, again.version), (vec![], 4));
     crate::connect(Options::new(&url))
         .await
         .unwrap()
@@ -68,9 +68,9 @@ async fn migrating_reports_what_it_did() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(newer.contains("version 99, newer than the 3"), "{newer}");
+    assert!(newer.contains("version 99, newer than the 4"), "{newer}");
     let newer = crate::migrate(&url).await.unwrap_err().to_string();
-    assert!(newer.contains("newer than the 3"), "{newer}");
+    assert!(newer.contains("newer than the 4"), "{newer}");
     server
         .execute(&url, "delete from _sqlx_migrations where version > 1")
         .unwrap();
@@ -111,6 +111,10 @@ async fn the_columns_of_the_view_are_pinned() {
         "created_at timestamp with time zone",
         "started_at timestamp with time zone",
         "finished_at timestamp with time zone",
+        "priority smallint",
+        "deadline_at timestamp with time zone",
+        "retry_of uuid",
+        "unique_key text",
     ];
     assert_eq!(columns.lines().collect::<Vec<_>>(), expected);
     let undocumented = bench.sql(
@@ -196,16 +200,13 @@ async fn the_view_tells_the_whole_story() {
             "select {columns} from goflow_tasks where id = '{id}'"
         ))
     };
-    let retryable = Verdict::Failed {
-        error: "first".into(),
-        permanent: false,
-    };
+    let retryable = Verdict::failed("first");
     apply(&store, vec![outcome(id, retryable)]).await;
     assert_eq!(
         shows("state, attempt, error, jsonb_array_length(attempts), due_at is null"),
         "retrying|2|first|1|f"
     );
-    store.claim_due(1).await.unwrap();
+    store.claim_due(1, Some(&Default::default())).await.unwrap();
     apply(
         &store,
         vec![Outcome {

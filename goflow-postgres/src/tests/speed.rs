@@ -52,7 +52,10 @@ async fn speed() {
     let begun = Instant::now();
     for ids in &batches {
         store
-            .confirm_dispatched(&ids.iter().map(|id| (*id, 1)).collect::<Vec<_>>())
+            .confirm_dispatched(
+                uuid::Uuid::nil(),
+                &ids.iter().map(|id| (*id, 1)).collect::<Vec<_>>(),
+            )
             .await
             .unwrap();
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use goflow_core::broker::{Broker, Connection, Delivery, Error, MIN_LEASE};
+use goflow_core::broker::{Broker, Connection, Delivery, Error, MIN_LEASE, Wire};
 use goflow_core::limits::MAX_CONTENT_BYTES;
 use goflow_core::outcome::{Outcome, OutcomeBatch, Verdict};
 use goflow_core::{Content, Route, StoreId, Task, TaskId, TaskMessage, TaskSpec, WorkerId};
@@ -17,19 +17,27 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+mod checkpoints;
 mod control;
+mod drops;
+mod lanes;
 mod leases;
 mod messages;
+mod pause;
 
-pub use control::{closing, identity, signals, tombstones};
+pub use checkpoints::{checkpoint_of_none, large_checkpoint, last_checkpoint};
+pub use control::{closing, commands, identity, signals, tombstones};
+pub use drops::{abandoned_dequeue, closing_gives_back, dropped_dequeues, quick_dequeue};
+pub use lanes::{lanes_are_apart, lanes_raced, no_lane};
 pub use leases::{
     acknowledged_is_gone, expired_lease, extension, late_answers, lease_of_a_channel, nack_at_once,
     nack_delay,
 };
 pub use messages::{
-    abandoned_dequeue, batches, close_drains, competing_consumers, depth, full_channel, intact,
-    outcomes, repeated_id, waiting_dequeue,
+    batches, close_drains, competing_consumers, depth, full_channel, intact, outcomes, repeated_id,
+    waiting_dequeue,
 };
+pub use pause::{pause_again, pause_keeps, resume_wakes};
 
 /// What the suite needs of an adapter.
 pub trait Fixture: Send + Sync {
@@ -49,7 +57,9 @@ macro_rules! broker_suite {
     ($start:path) => {
         $crate::broker_suite! { @clauses $start:
             intact, competing_consumers, waiting_dequeue, repeated_id, batches, full_channel, depth, outcomes,
-            abandoned_dequeue, close_drains, acknowledged_is_gone, expired_lease, nack_delay, nack_at_once, extension,
+            abandoned_dequeue, dropped_dequeues, closing_gives_back, quick_dequeue, lanes_are_apart, lanes_raced, no_lane,
+            pause_keeps, pause_again, resume_wakes, last_checkpoint, checkpoint_of_none, large_checkpoint, commands,
+            close_drains, acknowledged_is_gone, expired_lease, nack_delay, nack_at_once, extension,
             late_answers, lease_of_a_channel, signals, tombstones, identity, closing,
         }
     };
@@ -73,7 +83,10 @@ const QUIET: Duration = Duration::from_millis(300);
 /// The queue of the suite.
 pub const QUEUE: &str = "suite";
 
-/// A task for [`QUEUE`] with this payload, dispatched for the first time.
+/// The lane of [`QUEUE`] that tasks go to which do not say otherwise.
+pub const LANE: &str = "suite.1";
+
+/// A task for [`LANE`] with this payload, dispatched for the first time.
 ///
 /// # Panics
 /// Never: the names are good.
@@ -94,6 +107,12 @@ pub fn message(payload: impl Into<Bytes>) -> TaskMessage {
         backoff: Default::default(),
         timeout: None,
         start: Default::default(),
+        priority: Default::default(),
+        deadline: None,
+        unique: None,
+        retention: None,
+        heartbeat_timeout: None,
+        retry_of: None,
     };
     TaskMessage {
         spec,
@@ -108,13 +127,13 @@ fn route(lasting: bool) -> Route {
     Route::of_store(StoreId(Uuid::new_v4()), lasting)
 }
 
-/// A connection with [`QUEUE`] prepared, its leases as short as can be.
+/// A connection with [`LANE`] prepared, its leases as short as can be.
 pub async fn prepared(fixture: &impl Fixture) -> Connection {
     let connection = fixture.connect().await;
     connection.control.identify().await.expect("identify");
     connection
         .tasks
-        .prepare(QUEUE, Some(MIN_LEASE))
+        .prepare(LANE, Some(MIN_LEASE))
         .await
         .expect("prepare the queue");
     connection
@@ -141,7 +160,7 @@ pub async fn next(connection: &Connection) -> Delivery<TaskMessage> {
         loop {
             let deliveries = connection
                 .tasks
-                .dequeue(QUEUE, 1, Duration::from_secs(2))
+                .dequeue(LANE, 1, Duration::from_secs(2))
                 .await
                 .expect("dequeue");
             assert!(deliveries.len() <= 1, "no more than was asked for");
@@ -157,7 +176,7 @@ pub async fn next(connection: &Connection) -> Delivery<TaskMessage> {
 pub async fn nothing(connection: &Connection) {
     let deliveries = connection
         .tasks
-        .dequeue(QUEUE, 10, QUIET)
+        .dequeue(LANE, 10, QUIET)
         .await
         .expect("dequeue");
     assert!(

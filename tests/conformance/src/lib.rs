@@ -1,4 +1,5 @@
 //! The contract of the two ports: suites that every adapter runs
 
 pub mod broker;
+pub mod invariants;
 pub mod store;

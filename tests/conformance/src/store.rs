@@ -3,7 +3,7 @@
 //! An adapter runs it with [`store_suite!`](crate::store_suite), which makes one test of each clause, each with a
 //! fixture of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::record::TaskRecord;
 use goflow_core::state::Policy;
-use goflow_core::store::{Accepted, Applied, Dispatch, Error, IdempotencyKey, NewTasks};
-use goflow_core::{Backoff, Content, Start, TaskId, TaskSpec, TaskStore, WorkerId};
+use goflow_core::store::{Accepted, Applied, Dispatch, Due, Error, IdempotencyKey, NewTasks};
+use goflow_core::{Backoff, Content, Priority, Start, TaskId, TaskSpec, TaskStore, WorkerId};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -21,15 +21,22 @@ mod accept;
 mod apply;
 mod bind;
 mod change;
+mod dead;
+mod deadline;
 mod dispatch;
+mod held;
 mod list;
 mod model;
+mod pause;
 mod rowless;
+mod snooze;
+mod unique;
+mod walk;
 
 pub use accept::{
     absent_is_no_error, accepted_is_got_equal, concurrent_writers, first_state, full_store,
     ids_exist_once, keys_are_folded, keys_repeat, keys_under_contention, large_batch,
-    requests_are_all_or_none, unfit_requests,
+    options_travel, requests_are_all_or_none, unfit_requests,
 };
 pub use apply::{
     bad_outcome, clipped_error, concurrent_appliers, crashes, duplicate_outcomes,
@@ -38,16 +45,29 @@ pub use apply::{
 };
 pub use bind::{another_broker, claims, foreign_broker, same_broker};
 pub use change::{cancel, late_outcome_of_a_reopened_task, reopen, reopen_keeps_attempts};
+pub use dead::{dead_groups, dead_since};
+pub use deadline::{
+    deadline_bounds_waits, deadlines_expire_tasks, deadlines_of_reopened_tasks,
+    dispatched_until_its_deadline, late_from_the_start,
+};
 pub use dispatch::{
     claim_limit, confirmed_is_left_alone, disjoint_claims, late_confirmation, not_before_its_time,
     sweep,
 };
+pub use held::{held_rows_are_left_alone, unknown_holders};
 pub use list::{counts, filters, large_content_is_omitted, pages, pages_while_tasks_arrive};
-pub use model::random_walk;
+pub use pause::paused_queues;
 pub use rowless::{
     rowless_duplicates, rowless_failures, rowless_race, rowless_retry, rowless_start,
     rowless_success,
 };
+
+pub use snooze::{retry_after, snooze};
+pub use unique::{
+    freed_keys, unique_and_idempotent, unique_batches, unique_folds, unique_for_a_period,
+    unique_under_contention, unique_when_reopened, unique_while_live,
+};
+pub use walk::random_walk;
 
 /// What the suite needs of an adapter.
 pub trait Fixture: Send + Sync {
@@ -62,14 +82,22 @@ macro_rules! store_suite {
     ($start:path, $($how:tt)*) => {
         $crate::store_suite! { @clauses $start, ($($how)*),
             absent_is_no_error accepted_is_got_equal concurrent_writers first_state full_store ids_exist_once
-            keys_are_folded keys_repeat keys_under_contention large_batch requests_are_all_or_none unfit_requests
+            keys_are_folded keys_repeat keys_under_contention large_batch options_travel requests_are_all_or_none unfit_requests
             bad_outcome clipped_error concurrent_appliers crashes duplicate_outcomes failures_to_the_end fences
             many_outcomes_of_one permanent_failure release results_are_kept retries unserved unserved_but_served
             another_broker claims foreign_broker same_broker
             cancel late_outcome_of_a_reopened_task reopen reopen_keeps_attempts
             claim_limit confirmed_is_left_alone disjoint_claims late_confirmation not_before_its_time sweep
+            dead_groups dead_since
+            deadline_bounds_waits deadlines_expire_tasks deadlines_of_reopened_tasks dispatched_until_its_deadline
+            late_from_the_start
+            held_rows_are_left_alone unknown_holders
             counts filters large_content_is_omitted pages pages_while_tasks_arrive
             random_walk
+            paused_queues
+            retry_after snooze
+            freed_keys unique_and_idempotent unique_batches unique_folds unique_for_a_period unique_under_contention
+            unique_when_reopened unique_while_live
             rowless_duplicates rowless_failures rowless_race rowless_retry rowless_start rowless_success
         }
     };
@@ -115,6 +143,12 @@ pub fn spec() -> TaskSpec {
         backoff: Backoff::default(),
         timeout: None,
         start: Start::Now,
+        priority: Priority::default(),
+        deadline: None,
+        unique: None,
+        retention: None,
+        heartbeat_timeout: None,
+        retry_of: None,
     }
 }
 
@@ -197,10 +231,7 @@ pub fn success() -> Verdict {
 }
 
 fn failure(error: &str) -> Verdict {
-    Verdict::Failed {
-        error: error.to_owned(),
-        permanent: false,
-    }
+    Verdict::failed(error)
 }
 
 /// Applies outcomes and says what each did.
@@ -221,13 +252,24 @@ async fn apply_one(store: &dyn TaskStore, outcome: Outcome) -> Applied {
     apply(store, vec![outcome]).await.remove(0)
 }
 
+/// Claims what is due while workers hold these; nothing may have expired that is not asked about.
+async fn claim_held(store: &dyn TaskStore, limit: usize, held: &[TaskId]) -> Due {
+    let held: HashSet<TaskId> = held.iter().copied().collect();
+    store.claim_due(limit, Some(&held)).await.expect("claim")
+}
+
+/// Claims what is due while no worker holds anything, and gives what is to be dispatched.
+async fn claim(store: &dyn TaskStore, limit: usize) -> Vec<Dispatch> {
+    claim_held(store, limit, &[]).await.dispatches
+}
+
 /// Waits until the store gives out this task, confirms it and gives the dispatch.
 async fn dispatched(store: &dyn TaskStore, id: TaskId) -> Dispatch {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        for dispatch in store.claim_due(100).await.expect("claim") {
+        for dispatch in claim(store, 100).await {
             store
-                .confirm_dispatched(&[(dispatch.spec.id, dispatch.dispatch)])
+                .confirm_dispatched(uuid::Uuid::nil(), &[(dispatch.spec.id, dispatch.dispatch)])
                 .await
                 .expect("confirm");
             if dispatch.spec.id == id {
@@ -243,8 +285,8 @@ async fn dispatched(store: &dyn TaskStore, id: TaskId) -> Dispatch {
 async fn nothing_is_due(store: &dyn TaskStore, for_how_long: Duration) {
     let deadline = Instant::now() + for_how_long;
     while Instant::now() < deadline {
-        let due = store.claim_due(100).await.expect("claim");
-        assert!(due.is_empty(), "due all the same: {due:?}");
+        let due = claim_held(store, 100, &[]).await;
+        assert_eq!(due, Due::default(), "due all the same");
         sleep(Duration::from_millis(20)).await;
     }
 }

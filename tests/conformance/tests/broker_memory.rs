@@ -32,7 +32,7 @@ goflow_conformance::broker_suite!(start);
 mod only_memory {
     use std::time::Duration;
 
-    use goflow_conformance::broker::{QUEUE, message};
+    use goflow_conformance::broker::{LANE, message};
     use goflow_core::broker::Error;
     use goflow_core::broker::memory::{Options, connect};
     use goflow_core::outcome::OutcomeBatch;
@@ -57,7 +57,7 @@ mod only_memory {
         for count in 1..=100 {
             let deliveries = connection
                 .tasks
-                .dequeue(QUEUE, 1, Duration::from_secs(60))
+                .dequeue(LANE, 1, Duration::from_secs(60))
                 .await
                 .unwrap();
             assert_eq!(deliveries[0].count, count);
@@ -73,7 +73,7 @@ mod only_memory {
             let tasks = connection.tasks.clone();
             tokio::spawn(async move {
                 tasks
-                    .dequeue(QUEUE, 1, Duration::from_secs(seconds))
+                    .dequeue(LANE, 1, Duration::from_secs(seconds))
                     .await
                     .unwrap()
                     .len()
@@ -135,7 +135,7 @@ mod only_memory {
                 let mut left = TASKS;
                 while left > 0 {
                     for delivery in tasks
-                        .dequeue(QUEUE, 100, Duration::from_secs(5))
+                        .dequeue(LANE, 100, Duration::from_secs(5))
                         .await
                         .unwrap()
                     {

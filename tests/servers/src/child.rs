@@ -12,6 +12,9 @@ const POLL: Duration = Duration::from_millis(5);
 /// How much of a log is shown when something went wrong.
 const SHOWN: usize = 64 * 1024;
 
+/// Set to have all logs shown, whatever became of the test.
+const SHOW_LOGS: &str = "GF_TEST_SHOW_LOGS";
+
 /// A running or ended child with its log. Deliberately in the test's own process group: when a test runner kills
 /// a test that hangs, it kills the whole group.
 #[derive(Debug)]
@@ -168,7 +171,7 @@ impl Drop for Child {
         if let Err(error) = self.kill() {
             eprintln!("{error:#}");
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os(SHOW_LOGS).is_some() {
             eprintln!("{}", self.logs());
         }
     }

@@ -77,13 +77,24 @@ pub(crate) fn postgres_bin() -> Result<PathBuf> {
 /// # Errors
 /// When it has not been built.
 pub fn binary(name: &str) -> Result<PathBuf> {
+    beside(Path::new(name), "cargo build --workspace --bins")
+}
+
+/// The path of an example, built with the same profile as the test.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let build = "cargo build --workspace --all-features --examples";
+    beside(&Path::new("examples").join(name), build)
+}
+
+fn beside(path: &Path, build: &str) -> Result<PathBuf> {
     let test = env::current_exe().context("find the test's own executable")?;
     // target/<profile>/deps/<test>, or target/<profile>/<binary> when a binary uses this crate.
-    let candidates = test.ancestors().skip(1).take(2).map(|dir| dir.join(name));
-    match candidates.into_iter().find(|path| path.is_file()) {
+    let mut candidates = test.ancestors().skip(1).take(2).map(|dir| dir.join(path));
+    match candidates.find(|path| path.is_file()) {
         Some(path) => Ok(path),
         None => bail!(
-            "{name} is not built beside {}: run `cargo build --workspace --bins`",
+            "{} is not built beside {}: run `{build}`",
+            path.display(),
             test.display()
         ),
     }

@@ -4,6 +4,8 @@
 //! ends (by its process id) when it is dropped. Nothing is shared between tests and nothing is left behind. A
 //! server that is not installed is an error that says what to run; a test is never skipped.
 //!
+//! Logs are shown when a test panics, or always with `GF_TEST_SHOW_LOGS` set.
+//!
 //! Starting and stopping block the calling thread for a moment. What depends on the test's own work
 //! ([`eventually`], [`Process::wait_exit`]) is async.
 //!

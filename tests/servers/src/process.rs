@@ -27,6 +27,7 @@ pub struct Process {
     name: &'static str,
     path: PathBuf,
     args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
     dir: TempDir,
     url: String,
 }
@@ -37,7 +38,19 @@ impl Process {
     /// # Errors
     /// When it is not built or does not start; the error shows its output.
     pub fn gateway<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
-        let mut process = Self::spawn("gf-gateway", with_free_port(args))?;
+        Self::gateway_with(args, &[])
+    }
+
+    /// The same, with these variables in its environment too.
+    ///
+    /// # Errors
+    /// As [`gateway`](Self::gateway).
+    pub fn gateway_with<A: AsRef<OsStr>>(
+        args: impl IntoIterator<Item = A>,
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        let path = install::binary("gf-gateway")?;
+        let mut process = Self::spawn("gf-gateway", path, with_free_port(args), env)?;
         process.url = process.wait_listening()?;
         Ok(process)
     }
@@ -47,7 +60,8 @@ impl Process {
     /// # Errors
     /// When it is not built.
     pub fn gateway_unready<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
-        Self::spawn("gf-gateway", with_free_port(args))
+        let path = install::binary("gf-gateway")?;
+        Self::spawn("gf-gateway", path, with_free_port(args), &[])
     }
 
     /// Starts `gf-worker`.
@@ -55,12 +69,11 @@ impl Process {
     /// # Errors
     /// When it is not built or does not start.
     pub fn worker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
-        Self::spawn(
-            "gf-worker",
-            args.into_iter()
-                .map(|arg| arg.as_ref().to_owned())
-                .collect(),
-        )
+        let args = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        Self::spawn("gf-worker", install::binary("gf-worker")?, args, &[])
     }
 
     /// Starts `gf`. For `gf dev`, [`wait_listening`](Self::wait_listening) gives its address.
@@ -68,26 +81,42 @@ impl Process {
     /// # Errors
     /// When it is not built or does not start.
     pub fn gf<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Self> {
-        Self::spawn(
-            "gf",
-            args.into_iter()
-                .map(|arg| arg.as_ref().to_owned())
-                .collect(),
-        )
+        let args = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        Self::spawn("gf", install::binary("gf")?, args, &[])
     }
 
-    fn spawn(name: &'static str, args: Vec<OsString>) -> Result<Self> {
-        let path = install::binary(name)?;
+    /// Starts an example of the facade crate, with these variables in its environment.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub fn example(name: &'static str, env: &[(&str, &OsStr)]) -> Result<Self> {
+        Self::spawn(name, install::example(name)?, Vec::new(), env)
+    }
+
+    fn spawn(
+        name: &'static str,
+        path: PathBuf,
+        args: Vec<OsString>,
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        let env: Vec<_> = env
+            .iter()
+            .map(|(key, value)| (OsString::from(key), (*value).to_owned()))
+            .collect();
         let dir = tempfile::Builder::new()
             .prefix("goflow-process-")
             .tempdir()
             .context("make a directory")?;
-        let child = Child::spawn(name, &mut command(&path, &args, &dir), dir.path())?;
+        let child = Child::spawn(name, &mut command(&path, &args, &env, &dir), dir.path())?;
         Ok(Self {
             child,
             name,
             path,
             args,
+            env,
             dir,
             url: String::new(),
         })
@@ -203,7 +232,7 @@ impl Process {
         }
         self.child = Child::spawn(
             self.name,
-            &mut command(&self.path, &self.args, &self.dir),
+            &mut command(&self.path, &self.args, &self.env, &self.dir),
             self.dir.path(),
         )?;
         if !self.url.is_empty() {
@@ -224,7 +253,12 @@ fn with_free_port<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Vec<OsS
     args
 }
 
-fn command(path: &PathBuf, args: &[OsString], dir: &TempDir) -> Command {
+fn command(
+    path: &PathBuf,
+    args: &[OsString],
+    env: &[(OsString, OsString)],
+    dir: &TempDir,
+) -> Command {
     let mut command = Command::new(path);
     command.args(args).current_dir(dir.path());
     for (name, _) in std::env::vars_os() {
@@ -232,5 +266,6 @@ fn command(path: &PathBuf, args: &[OsString], dir: &TempDir) -> Command {
             command.env_remove(name);
         }
     }
+    command.envs(env.iter().map(|(key, value)| (key, value)));
     command
 }

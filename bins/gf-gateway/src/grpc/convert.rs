@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use goflow_core::record::{FailedAttempt, Filter, MAX_PAGE, PageRequest};
-use goflow_core::{Backoff, Content, State, Task, TaskId, TaskRecord, content};
+use goflow_core::{Content, Deadline, State, TaskId, TaskRecord};
 use goflow_proto::v1;
-use goflow_proto::v1::push_task_request::Start;
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::app::task_id;
 use crate::finished::Wanted;
-use crate::json::push::{backoff_list, check_depth, check_size, exponential};
 use crate::problem::{Code, Problem};
+
+mod operate;
+mod push;
+mod status;
+
+pub(super) use operate::{bulk, command, dead, filter, since};
+pub(super) use push::{task, task_of_batch};
+pub(super) use status::{queue, worker};
 
 fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::Invalid, detail)
@@ -26,91 +30,13 @@ pub(super) fn duration(field: &str, duration: &goflow_proto::Span) -> Result<Dur
 fn moment(field: &str, moment: &goflow_proto::Moment) -> Result<OffsetDateTime, Problem> {
     let nanos = goflow_proto::timestamp_from(moment)
         .map_err(|error| invalid(format!("{field}: {error}")))?;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos)
-        .map_err(|error| invalid(format!("{field}: {error}")))
-}
-
-/// A push of its own.
-pub(super) fn task(mut request: v1::PushTaskRequest) -> Result<Task, Problem> {
-    let key = std::mem::take(&mut request.idempotency_key);
-    let task = task_of_batch(request)?;
-    if key.is_empty() {
-        return Ok(task);
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .map_err(|error| invalid(format!("{field}: {error}")))?;
+    // What RFC 3339 cannot tell could be neither stored nor shown.
+    if !(0..=9999).contains(&time.year()) {
+        return Err(invalid(format!("{field}: time out of range")));
     }
-    Ok(task.idempotency_key(key))
-}
-
-/// A push among others.
-pub(super) fn task_of_batch(request: v1::PushTaskRequest) -> Result<Task, Problem> {
-    if !request.idempotency_key.is_empty() {
-        return Err(Problem::new(
-            Code::NotSupported,
-            "idempotency_key is for single pushes, not for batches",
-        ));
-    }
-    let mut task = Task::new(&request.r#type, payload(request.payload)?)?;
-    if !request.queue.is_empty() {
-        task = task.queue(request.queue)?;
-    }
-    task = match &request.start {
-        Some(Start::Delay(delay)) => task.delay(duration("delay", delay)?),
-        Some(Start::RunAt(time)) => task.run_at(moment("run_at", time)?),
-        None => task,
-    };
-    if request.max_attempts > 0 {
-        task = task.max_attempts(request.max_attempts);
-    }
-    if let Some(kind) = request.backoff.and_then(|backoff| backoff.kind) {
-        task = task.backoff(backoff(kind)?);
-    }
-    if let Some(timeout) = &request.timeout {
-        task = task.timeout(duration("timeout", timeout)?);
-    }
-    let task = request
-        .headers
-        .into_iter()
-        .fold(task, |task, (name, value)| task.header(name, value));
-    Ok(request
-        .tags
-        .into_iter()
-        .fold(task, |task, (name, value)| task.tag(name, value)))
-}
-
-fn payload(payload: Option<v1::Content>) -> Result<Content, Problem> {
-    let v1::Content { data, content_type } = payload.unwrap_or_default();
-    if data.is_empty() && content_type.is_empty() {
-        return Ok(Content::new(Bytes::from_static(b"null"), content::JSON));
-    }
-    let content_type = if content_type.is_empty() {
-        content::JSON.to_owned()
-    } else {
-        content_type
-    };
-    let content = Content::new(data, content_type);
-    check_size(&content)?;
-    if content.is_json() {
-        let json: &RawValue = serde_json::from_slice(&content.bytes).map_err(|error| {
-            Problem::new(
-                Code::InvalidBody,
-                format!("payload: not the JSON it claims to be: {error}"),
-            )
-        })?;
-        check_depth(json.get())?;
-    }
-    Ok(content)
-}
-
-fn backoff(kind: v1::backoff::Kind) -> Result<Backoff, Problem> {
-    use v1::backoff::Kind;
-    let wait = |wait: &goflow_proto::Span| duration("backoff", wait);
-    Ok(match kind {
-        Kind::Fixed(fixed) => Backoff::Fixed(wait(&fixed)?),
-        Kind::Exponential(v1::backoff::Exponential { first, most }) => exponential(
-            first.as_ref().map(wait).transpose()?,
-            most.as_ref().map(wait).transpose()?,
-        ),
-        Kind::List(list) => backoff_list(list.waits.iter().map(wait).collect::<Result<_, _>>()?)?,
-    })
+    Ok(time)
 }
 
 /// The filter and page of a list.
@@ -124,27 +50,13 @@ pub(super) fn list(request: v1::ListTasksRequest) -> Result<(Filter, PageRequest
         limit,
         cursor,
     } = request;
-    let Wanted {
+    let filter = passing(v1::TaskFilter {
         states,
-        task_type,
-        queue,
-    } = wanted(&states, &r#type, &queue)?;
-    let since = since
-        .as_ref()
-        .map(|time| moment("since", time))
-        .transpose()?;
-    let until = until
-        .as_ref()
-        .map(|time| moment("until", time))
-        .transpose()?;
-    let filter = Filter {
-        states,
-        task_type,
+        r#type,
         queue,
         since,
         until,
-        ..Filter::default()
-    };
+    })?;
     let mut page = PageRequest::default();
     if !cursor.is_empty() {
         let before = cursor
@@ -159,6 +71,26 @@ pub(super) fn list(request: v1::ListTasksRequest) -> Result<(Filter, PageRequest
         page.limit = known.ok_or_else(|| invalid(format!("limit: use 1 to {MAX_PAGE}")))?;
     }
     Ok((filter, page))
+}
+
+/// A filter, which may let everything pass.
+fn passing(filter: v1::TaskFilter) -> Result<Filter, Problem> {
+    let Wanted {
+        states,
+        task_type,
+        queue,
+    } = wanted(&filter.states, &filter.r#type, &filter.queue)?;
+    let time = |field, time: Option<&goflow_proto::Moment>| {
+        time.map(|time| moment(field, time)).transpose()
+    };
+    Ok(Filter {
+        states,
+        task_type,
+        queue,
+        since: time("since", filter.since.as_ref())?,
+        until: time("until", filter.until.as_ref())?,
+        ..Filter::default()
+    })
 }
 
 /// What a watcher wants to see.
@@ -243,6 +175,10 @@ pub(super) fn result(record: TaskRecord) -> v1::TaskResult {
 /// A task.
 pub(super) fn record(record: TaskRecord) -> v1::Task {
     let spec = record.spec;
+    let deadline = spec.deadline.map(|deadline| match deadline {
+        Deadline::After(after) => v1::task::Deadline::DeadlineAfter(goflow_proto::duration(after)),
+        Deadline::At(time) => v1::task::Deadline::DeadlineAt(timestamp(time)),
+    });
     v1::Task {
         id: spec.id.to_string(),
         r#type: spec.task_type.into(),
@@ -250,7 +186,7 @@ pub(super) fn record(record: TaskRecord) -> v1::Task {
         queue: spec.queue.into(),
         state: state(record.state) as i32,
         attempt: record.attempt,
-        max_attempts: spec.max_attempts,
+        max_attempts: record.max_attempts,
         payload: (!record.payload_omitted).then(|| content(spec.payload)),
         result: record
             .result
@@ -269,6 +205,11 @@ pub(super) fn record(record: TaskRecord) -> v1::Task {
         finished_at: record.finished_at.map(timestamp),
         payload_omitted: record.payload_omitted,
         result_omitted: record.result_omitted,
+        priority: spec.priority.get().into(),
+        progress: record.progress,
+        deadline,
+        retry_of: spec.retry_of.map(|id| id.to_string()),
+        unique_key: spec.unique.map(|unique| unique.key),
     }
 }
 
@@ -294,57 +235,5 @@ mod tests {
         for unknown in [0, -1, 10] {
             assert!(state_from(unknown).is_err());
         }
-    }
-
-    #[test]
-    fn a_payload_is_what_it_says() {
-        assert_eq!(payload(None).unwrap().bytes, "null");
-        let given = |data: &'static str, content_type: &str| {
-            payload(Some(v1::Content {
-                data: data.into(),
-                content_type: content_type.to_owned(),
-            }))
-        };
-        assert_eq!(
-            given("{\"N\":10}", "").unwrap(),
-            Content::new("{\"N\":10}", "application/json")
-        );
-        assert_eq!(
-            given("", "image/png").unwrap(),
-            Content::new("", "image/png")
-        );
-        assert!(given("{", "").is_err());
-        assert!(given("", "application/json").is_err());
-    }
-
-    #[test]
-    fn mistakes_are_refused() {
-        let named = |change: fn(&mut v1::PushTaskRequest)| {
-            let mut request = v1::PushTaskRequest {
-                r#type: "echo".to_owned(),
-                ..Default::default()
-            };
-            change(&mut request);
-            task(request).map(|_| ())
-        };
-        assert!(named(|_| {}).is_ok());
-        assert!(named(|request| request.r#type.clear()).is_err());
-        assert!(named(|request| request.queue = "a.>".to_owned()).is_err());
-        assert!(
-            named(|request| request.timeout = Some(goflow_proto::Span {
-                seconds: -1,
-                nanos: 0
-            }))
-            .is_err()
-        );
-        assert!(
-            named(
-                |request| request.start = Some(Start::RunAt(goflow_proto::Moment {
-                    seconds: i64::MAX,
-                    nanos: 0
-                }))
-            )
-            .is_err()
-        );
     }
 }

@@ -129,6 +129,18 @@ impl Page {
             }
         }
         self.family(
+            "goflow_queue_paused",
+            "gauge",
+            "Whether the queue is paused.",
+        );
+        for status in queues {
+            self.sample(
+                "goflow_queue_paused",
+                &[("queue", status.counts.queue.as_str())],
+                u8::from(status.counts.paused),
+            );
+        }
+        self.family(
             "goflow_unserved_tasks",
             "gauge",
             "Tasks that wait for a worker that serves their type.",

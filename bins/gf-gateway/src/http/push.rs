@@ -12,13 +12,15 @@ use crate::body::{self, Bounds};
 use crate::http::json;
 use crate::json::push;
 use crate::problem::{Code, Problem};
+use crate::trace::{TRACEPARENT, Trace};
 
 /// The header with which a client names its push.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The answer to a push.
 #[derive(Serialize)]
-struct Accepted {
-    id: String,
+pub(super) struct Accepted {
+    pub(super) id: String,
 }
 
 #[derive(Serialize)]
@@ -31,8 +33,9 @@ pub(super) async fn one(
     request: Request,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
+    let trace = trace(request.headers());
     let body = body::read(request.into_body(), Bounds::SINGLE).await?;
-    let mut task = push::one(&body)?;
+    let mut task = push::one(&body, &trace)?;
     if let Some(key) = key {
         task = task.idempotency_key(key);
     }
@@ -50,9 +53,10 @@ pub(super) async fn many(
             "Idempotency-Key is for single pushes, not for batches",
         ));
     }
+    let trace = trace(request.headers());
     let _permit = app.batch_permit().await?;
     let body = body::read(request.into_body(), Bounds::BATCH).await?;
-    let tasks = push::many(&body)?;
+    let tasks = push::many(&body, &trace)?;
     drop(body);
     let ids = app.push_many(tasks).await?;
     Ok(json(
@@ -61,6 +65,14 @@ pub(super) async fn many(
             ids: ids.iter().map(ToString::to_string).collect(),
         },
     ))
+}
+
+fn trace(headers: &HeaderMap) -> Trace {
+    Trace::of(
+        headers
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok()),
+    )
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -7,6 +7,7 @@ use axum::extract::Query;
 use axum::http::Uri;
 use goflow_core::State;
 use goflow_core::record::{Filter, MAX_PAGE, PageRequest};
+use time::OffsetDateTime;
 
 use crate::finished::Wanted;
 use crate::json::span;
@@ -110,6 +111,18 @@ pub(super) fn wait(uri: &Uri) -> Result<Option<Duration>, Problem> {
     Ok(wait)
 }
 
+/// Reads the query of the dead: since when.
+pub(super) fn since(uri: &Uri) -> Result<Option<OffsetDateTime>, Problem> {
+    let mut since = None;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = Some(span::parse_time(&value).map_err(|why| bad("since", why))?),
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
 /// Refuses any query.
 pub(super) fn none(uri: &Uri) -> Result<(), Problem> {
     match pairs(uri)?.first() {
@@ -159,6 +172,8 @@ mod tests {
         }
         assert!(wait(&Uri::from_static("/v1/tasks/x?wait=soon")).is_err());
         assert!(wanted(&Uri::from_static("/v1/events?limit=1")).is_err());
+        assert!(since(&Uri::from_static("/v1/dead?since=7d")).is_err());
+        assert!(since(&Uri::from_static("/v1/dead?type=t")).is_err());
         assert!(none(&Uri::from_static("/v1/queues?a=b")).is_err());
     }
 }

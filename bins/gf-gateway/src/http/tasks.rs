@@ -9,7 +9,8 @@ use axum::response::Response;
 use goflow_core::{TaskId, TaskRecord};
 
 use crate::app::{self, App};
-use crate::http::{json_bytes, query};
+use crate::http::push::Accepted;
+use crate::http::{json, json_bytes, query};
 use crate::json::task;
 use crate::problem::{Code, Problem};
 
@@ -60,4 +61,14 @@ pub(super) async fn retry(
 ) -> Result<Response, Problem> {
     query::none(&uri)?;
     Ok(found(&app.retry(id(path)?).await?))
+}
+
+pub(super) async fn run_again(
+    State(app): State<Arc<App>>,
+    path: PathId,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    query::none(&uri)?;
+    let id = app.run_again(id(path)?).await?;
+    Ok(json(StatusCode::ACCEPTED, &Accepted { id: id.to_string() }))
 }

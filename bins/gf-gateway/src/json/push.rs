@@ -2,24 +2,26 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
-use goflow_core::limits::{MAX_BATCH, MAX_CONTENT_BYTES};
-use goflow_core::{Backoff, Content, Task, content};
+use goflow_core::limits::MAX_BATCH;
+use goflow_core::{Priority, Task};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::json::span::{Moment, Span};
-use crate::json::task::is_text;
-use crate::json::text;
+use crate::json::parse;
+use crate::json::span::{Moment, Span, Until};
 use crate::problem::{Code, Problem};
+use crate::trace::Trace;
 
-/// Most waits of a backoff that lists them.
-pub(crate) const MAX_BACKOFF_LIST: usize = 100;
+mod backoff;
+mod payload;
+mod unique;
+
+use backoff::BackoffBody;
+pub(crate) use backoff::{backoff_list, exponential};
+use payload::payload;
+pub(crate) use payload::{check_depth, check_size};
+use unique::UniqueBody;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,28 +32,18 @@ struct PushBody<'a> {
     payload: Option<&'a RawValue>,
     content_type: Option<String>,
     queue: Option<String>,
+    priority: Option<i64>,
     delay: Option<Span>,
     run_at: Option<Moment>,
     max_attempts: Option<u32>,
     backoff: Option<BackoffBody>,
     timeout: Option<Span>,
+    deadline: Option<Until>,
+    unique: Option<UniqueBody>,
+    retention: Option<Span>,
+    heartbeat_timeout: Option<Span>,
     headers: Option<BTreeMap<String, String>>,
     tags: Option<BTreeMap<String, String>>,
-    priority: Option<IgnoredAny>,
-    deadline: Option<IgnoredAny>,
-    unique: Option<IgnoredAny>,
-    retention: Option<IgnoredAny>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum BackoffBody {
-    Fixed(Span),
-    Exponential {
-        first: Option<Span>,
-        most: Option<Span>,
-    },
-    List(Vec<Span>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,17 +54,17 @@ struct BatchBody<'a> {
 }
 
 /// Reads the body of `POST /v1/tasks`.
-pub(crate) fn one(body: &[u8]) -> Result<Task, Problem> {
-    parse::<PushBody<'_>>(body)?.into_task()
+pub(crate) fn one(body: &[u8], trace: &Trace) -> Result<Task, Problem> {
+    parse::<PushBody<'_>>(body)?.into_task(trace)
 }
 
 /// Reads the body of `POST /v1/tasks/batch`.
-pub(crate) fn many(body: &[u8]) -> Result<Vec<Task>, Problem> {
+pub(crate) fn many(body: &[u8], trace: &Trace) -> Result<Vec<Task>, Problem> {
     let tasks = parse::<BatchBody<'_>>(body)?.tasks;
     check_batch(tasks.len())?;
     let each = tasks.into_iter().enumerate();
     each.map(|(at, task)| {
-        task.into_task()
+        task.into_task(trace)
             .map_err(|problem| problem.within(format_args!("tasks[{at}]")))
     })
     .collect()
@@ -90,27 +82,27 @@ pub(crate) fn check_batch(tasks: usize) -> Result<(), Problem> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let wrong = |detail: String| Problem::new(Code::InvalidBody, detail);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        match error.path().to_string() {
-            path if path == "." => wrong(error.inner().to_string()),
-            path => wrong(format!("{path}: {}", error.inner())),
-        }
-    })?;
-    json.end().map_err(|error| wrong(error.to_string()))?;
-    Ok(value)
+/// A priority, as both surfaces give it.
+pub(crate) fn priority(number: i64) -> Result<Priority, Problem> {
+    let known = u8::try_from(number).ok();
+    let known = known.and_then(|number| Priority::try_from(number).ok());
+    known.ok_or_else(|| {
+        invalid(format!(
+            "priority is {number}, use 0 to 3 (3 is the most urgent)"
+        ))
+    })
 }
 
 impl PushBody<'_> {
-    fn into_task(self) -> Result<Task, Problem> {
-        self.refuse_later_fields()?;
+    fn into_task(self, trace: &Trace) -> Result<Task, Problem> {
         let payload = payload(self.payload, self.content_type)?;
         check_size(&payload)?;
         let mut task = Task::new(&self.task_type, payload)?;
         if let Some(queue) = self.queue {
             task = task.queue(queue)?;
+        }
+        if let Some(number) = self.priority {
+            task = task.priority(priority(number)?);
         }
         task = match (self.delay, self.run_at) {
             (Some(_), Some(_)) => return Err(invalid("delay and run_at exclude each other")),
@@ -129,10 +121,24 @@ impl PushBody<'_> {
         if let Some(Span(timeout)) = self.timeout {
             task = task.timeout(timeout);
         }
-        let task = self
-            .headers
+        if let Some(Until(deadline)) = self.deadline {
+            task = task.deadline(deadline);
+        }
+        if let Some(unique) = self.unique {
+            task = task.unique(unique.into());
+        }
+        if let Some(Span(retention)) = self.retention {
+            task = task.retention(retention);
+        }
+        if let Some(Span(timeout)) = self.heartbeat_timeout {
+            task = task.heartbeat_timeout(timeout);
+        }
+        let headers = self.headers.unwrap_or_default();
+        if let Some((name, value)) = trace.header(headers.keys()) {
+            task = task.header(name, value);
+        }
+        let task = headers
             .into_iter()
-            .flatten()
             .fold(task, |task, (name, value)| task.header(name, value));
         Ok(self
             .tags
@@ -140,102 +146,6 @@ impl PushBody<'_> {
             .flatten()
             .fold(task, |task, (name, value)| task.tag(name, value)))
     }
-
-    fn refuse_later_fields(&self) -> Result<(), Problem> {
-        let later = [
-            ("priority", &self.priority),
-            ("deadline", &self.deadline),
-            ("unique", &self.unique),
-            ("retention", &self.retention),
-        ];
-        match later.into_iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => Err(Problem::new(
-                Code::NotSupported,
-                format!("{name} is not supported yet"),
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
-impl BackoffBody {
-    fn into_backoff(self) -> Result<Backoff, Problem> {
-        Ok(match self {
-            Self::Fixed(Span(wait)) => Backoff::Fixed(wait),
-            Self::Exponential { first, most } => exponential(first.map(|s| s.0), most.map(|s| s.0)),
-            Self::List(waits) => backoff_list(waits.into_iter().map(|Span(wait)| wait).collect())?,
-        })
-    }
-}
-
-/// An exponential backoff whose missing parts are those of the default.
-pub(crate) fn exponential(first: Option<Duration>, most: Option<Duration>) -> Backoff {
-    let first = first.unwrap_or(Duration::from_secs(1));
-    Backoff::Exponential {
-        first,
-        most: most.unwrap_or(Duration::from_secs(600)).max(first),
-    }
-}
-
-/// A backoff that lists its waits, of a length that a message can bear.
-pub(crate) fn backoff_list(waits: Vec<Duration>) -> Result<Backoff, Problem> {
-    if waits.is_empty() || waits.len() > MAX_BACKOFF_LIST {
-        return Err(invalid(format!(
-            "backoff: list has {} waits, use 1 to {MAX_BACKOFF_LIST}",
-            waits.len()
-        )));
-    }
-    Ok(Backoff::List(waits))
-}
-
-/// The payload, its bytes exactly as they stand in the body.
-fn payload(raw: Option<&RawValue>, content_type: Option<String>) -> Result<Content, Problem> {
-    let json = raw.map_or("null", RawValue::get);
-    let content_type = content_type.unwrap_or_else(|| content::JSON.to_owned());
-    let content = Content::new(Bytes::new(), content_type);
-    if content.is_json() {
-        check_depth(json)?;
-        return Ok(Content {
-            bytes: Bytes::copy_from_slice(json.as_bytes()),
-            ..content
-        });
-    }
-    let as_string = || serde_json::from_str::<String>(json).ok();
-    if is_text(&content.content_type) {
-        let text = as_string().ok_or_else(|| invalid("payload: text goes into a JSON string"))?;
-        return Ok(Content {
-            bytes: text.into(),
-            ..content
-        });
-    }
-    let decoded = as_string().and_then(|text| BASE64_STANDARD.decode(text).ok());
-    let bytes = decoded.ok_or_else(|| {
-        invalid("payload: content that is neither JSON nor text goes into a string of base64")
-    })?;
-    Ok(Content {
-        bytes: bytes.into(),
-        ..content
-    })
-}
-
-/// Refuses a payload that is too large, alone and in a batch alike.
-pub(crate) fn check_size(payload: &Content) -> Result<(), Problem> {
-    match payload.len() {
-        0..=MAX_CONTENT_BYTES => Ok(()),
-        bytes => Err(Problem::new(
-            Code::TooLarge,
-            format!("payload of {bytes} bytes, {MAX_CONTENT_BYTES} is the most"),
-        )),
-    }
-}
-
-/// Refuses JSON that is nested deeper than readers take.
-pub(crate) fn check_depth(json: &str) -> Result<(), Problem> {
-    if text::depth(json) > text::MAX_DEPTH {
-        let detail = format!("payload: nested deeper than {} levels", text::MAX_DEPTH);
-        return Err(Problem::new(Code::InvalidBody, detail));
-    }
-    Ok(())
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {
@@ -246,56 +156,29 @@ fn invalid(detail: impl Into<String>) -> Problem {
 mod tests {
     use super::*;
 
+    fn one(body: &[u8]) -> Result<Task, Problem> {
+        super::one(body, &Trace::default())
+    }
+
+    fn many(body: &[u8]) -> Result<Vec<Task>, Problem> {
+        super::many(body, &Trace::default())
+    }
+
     fn refused(body: &str) -> String {
         let problem = one(body.as_bytes()).expect_err(body);
         String::from_utf8(problem.body()).unwrap()
     }
 
     #[test]
-    fn payload_bytes_stay_as_they_are() {
-        let payload = r#"{ "N":10, "big": 12345678901234567890123.0e400,  "N":11 }"#;
-        let body = format!(r#"{{"payload":{payload},"type":"echo"}}"#);
-        let content = super::payload(
-            parse::<PushBody<'_>>(body.as_bytes()).unwrap().payload,
-            None,
-        )
-        .unwrap();
-        assert_eq!(content.bytes, payload.as_bytes());
-        let content = super::payload(
-            parse::<PushBody<'_>>(br#"{"type":"echo"}"#)
-                .unwrap()
-                .payload,
-            None,
-        )
-        .unwrap();
-        assert_eq!(content.bytes, "null");
-    }
-
-    #[test]
-    fn other_contents_travel_in_strings() {
-        let raw: &RawValue = serde_json::from_str(r#""aGk\u003d""#).unwrap();
-        assert_eq!(
-            super::payload(Some(raw), Some("image/png".into()))
-                .unwrap()
-                .bytes,
-            "hi"
-        );
-        assert_eq!(
-            super::payload(Some(raw), Some("text/plain".into()))
-                .unwrap()
-                .bytes,
-            "aGk="
-        );
-        let raw: &RawValue = serde_json::from_str("[1]").unwrap();
-        assert!(super::payload(Some(raw), Some("image/png".into())).is_err());
-        assert!(super::payload(Some(raw), Some("text/plain".into())).is_err());
-    }
-
-    #[test]
     fn every_option_is_taken() {
         let body = br#"{"type":"t","queue":"q","delay":"10s","max_attempts":7,"timeout":2.5,"payload":[1],
-            "backoff":{"exponential":{"first":"1s","most":"10m"}},"headers":{"a":"b"},"tags":{"c":"d"}}"#;
+            "backoff":{"exponential":{"first":"1s","most":"10m"}},"headers":{"a":"b"},"tags":{"c":"d"},
+            "priority":3,"deadline":"10m","retention":"2d","heartbeat_timeout":30,
+            "unique":{"key":"k","period":"1h","on_conflict":"reject"}}"#;
         one(body).unwrap();
+        for deadline in ["60", "2.5", "\"10m\"", "\"2030-01-01T00:00:00Z\""] {
+            one(format!(r#"{{"type":"t","deadline":{deadline}}}"#).as_bytes()).unwrap();
+        }
         for backoff in [
             r#"{"fixed":"5s"}"#,
             r#"{"list":["1s",5]}"#,
@@ -313,13 +196,21 @@ mod tests {
     fn mistakes_are_named() {
         for (body, named) in [
             (r#"{"type":"t","colour":"red"}"#, "colour"),
+            (r#"{"type":"t","priority":4}"#, "priority is 4, use 0 to 3"),
+            (r#"{"type":"t","priority":-1}"#, "priority is -1"),
+            (r#"{"type":"t","priority":"high"}"#, "priority"),
+            (r#"{"type":"t","unique":"k"}"#, "unique"),
+            (r#"{"type":"t","unique":{"period":"1h"}}"#, "key"),
             (
-                r#"{"type":"t","priority":1}"#,
-                "priority is not supported yet",
+                r#"{"type":"t","unique":{"key":"k","on_conflict":"replace"}}"#,
+                "on_conflict",
             ),
+            (r#"{"type":"t","deadline":"soon"}"#, "deadline"),
+            (r#"{"type":"t","deadline":-1}"#, "deadline"),
+            (r#"{"type":"t","retention":"long"}"#, "retention"),
             (
-                r#"{"type":"t","unique":{"a":1}}"#,
-                "unique is not supported yet",
+                r#"{"type":"t","heartbeat_timeout":[]}"#,
+                "heartbeat_timeout",
             ),
             (r#"{"type":"t","delay":"soon"}"#, "delay"),
             (r#"{"type":"t","max_attempts":-1}"#, "max_attempts"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use goflow_core::Deadline;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -87,6 +88,57 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
+/// A deadline: a time as RFC 3339 has it, or a duration after the task is accepted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Until(pub Deadline);
+
+impl<'de> Deserialize<'de> for Until {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UntilVisitor)
+    }
+}
+
+struct UntilVisitor;
+
+impl UntilVisitor {
+    fn after(Span(duration): Span) -> Until {
+        Until(Deadline::After(duration))
+    }
+}
+
+impl Visitor<'_> for UntilVisitor {
+    type Value = Until;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a duration such as \"10m\", a number of seconds, or a time")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Until, E> {
+        SpanVisitor.visit_u64(seconds).map(Self::after)
+    }
+
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Until, E> {
+        SpanVisitor.visit_i64(seconds).map(Self::after)
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Until, E> {
+        SpanVisitor.visit_f64(seconds).map(Self::after)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Until, E> {
+        if let Ok(time) = parse_time(text) {
+            return Ok(Until(Deadline::At(time)));
+        }
+        let duration = parse(text).map_err(|_| {
+            E::custom(format_args!(
+                "{:?} is neither a duration nor a time: write 10m, a number of seconds or 2030-01-31T12:00:00Z",
+                clip(text)
+            ))
+        })?;
+        Ok(Self::after(Span(duration)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +182,24 @@ mod tests {
                 serde_json::from_str::<Moment>(bad).is_err(),
                 "{bad} was accepted"
             );
+        }
+    }
+
+    #[test]
+    fn deadlines_are_durations_or_times() {
+        let read = |json: &str| serde_json::from_str::<Until>(json).map(|Until(deadline)| deadline);
+        let minutes = Deadline::After(Duration::from_secs(600));
+        assert_eq!(read("600").unwrap(), minutes);
+        assert_eq!(read("600.0").unwrap(), minutes);
+        assert_eq!(read("\"10m\"").unwrap(), minutes);
+        assert_eq!(read("\"600\"").unwrap(), minutes);
+        let time = time::macros::datetime!(2030-01-31 12:00 UTC);
+        assert_eq!(
+            read("\"2030-01-31T12:00:00Z\"").unwrap(),
+            Deadline::At(time)
+        );
+        for bad in ["-1", "null", "\"soon\"", "\"2030-01-31\"", "{}"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

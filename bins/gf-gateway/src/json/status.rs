@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use goflow_core::engine::{Health, QueueStatus, WorkerSeen};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::options::Record;
@@ -16,6 +17,7 @@ pub(crate) struct QueuesJson {
 #[derive(Serialize)]
 struct QueueJson {
     name: String,
+    paused: bool,
     scheduled: u64,
     queued: u64,
     running: usize,
@@ -48,6 +50,7 @@ impl From<QueueStatus> for QueueJson {
         } = status;
         Self {
             name: counts.queue.into(),
+            paused: counts.paused,
             scheduled: counts.scheduled,
             queued: counts.queued,
             running,
@@ -86,6 +89,7 @@ struct WorkerJson {
     types: Vec<String>,
     slots: usize,
     draining: bool,
+    quiet: bool,
     tasks: Vec<HeldJson>,
 }
 
@@ -96,6 +100,7 @@ struct HeldJson {
     attempt: u32,
     #[serde(with = "time::serde::rfc3339::option")]
     started_at: Option<OffsetDateTime>,
+    progress: Option<Box<RawValue>>,
 }
 
 impl From<Vec<WorkerSeen>> for WorkersJson {
@@ -124,12 +129,17 @@ impl From<WorkerSeen> for WorkerJson {
             types: status.types.into_iter().map(String::from).collect(),
             slots: status.slots,
             draining: status.draining,
+            quiet: status.quiet,
             tasks: held
                 .map(|task| HeldJson {
                     id: task.id.to_string(),
                     queue: task.queue.into(),
                     attempt: task.attempt,
                     started_at: task.started_at,
+                    // A report that is no JSON is not worth an answer that is none.
+                    progress: task
+                        .progress
+                        .and_then(|json| RawValue::from_string(json).ok()),
                 })
                 .collect(),
         }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use goflow_core::record::{FailedAttempt, MAX_LISTED_CONTENT, Page};
-use goflow_core::{Content, TaskRecord};
+use goflow_core::{Content, Deadline, TaskRecord};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Whether content of this type is shown as a JSON string.
 pub(crate) fn is_text(content_type: &str) -> bool {
@@ -21,7 +22,10 @@ struct TaskJson<'a> {
     r#type: &'a str,
     namespace: &'a str,
     queue: &'a str,
+    priority: u8,
     state: &'a str,
+    /// What the handler last reported, while it runs.
+    progress: Option<Progress<'a>>,
     attempt: u32,
     max_attempts: u32,
     payload: Option<Shown<'a>>,
@@ -35,6 +39,10 @@ struct TaskJson<'a> {
     unserved: bool,
     tags: &'a BTreeMap<String, String>,
     headers: &'a BTreeMap<String, String>,
+    unique_key: Option<&'a str>,
+    retry_of: Option<String>,
+    /// As the push said it: a duration after it was accepted, or a time.
+    deadline: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     due_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
@@ -69,9 +77,11 @@ impl<'a> From<&'a TaskRecord> for TaskJson<'a> {
             r#type: spec.task_type.as_str(),
             namespace: spec.namespace.as_str(),
             queue: spec.queue.as_str(),
+            priority: spec.priority.get(),
             state: record.state.as_str(),
+            progress: record.progress.as_deref().map(Progress),
             attempt: record.attempt,
-            max_attempts: spec.max_attempts,
+            max_attempts: record.max_attempts,
             payload: (!record.payload_omitted).then_some(Shown(&spec.payload)),
             content_type: &spec.payload.content_type,
             result: record
@@ -90,6 +100,9 @@ impl<'a> From<&'a TaskRecord> for TaskJson<'a> {
             unserved: record.unserved,
             tags: &spec.tags,
             headers: &spec.headers,
+            unique_key: spec.unique.as_ref().map(|unique| unique.key.as_str()),
+            retry_of: spec.retry_of.map(|id| id.to_string()),
+            deadline: spec.deadline.and_then(deadline),
             due_at: record.due_at,
             created_at: spec.id.created_at(),
             started_at: record.started_at,
@@ -108,6 +121,26 @@ impl<'a> From<&'a FailedAttempt> for AttemptJson<'a> {
             worker: failed.worker.map(|worker| worker.to_string()),
             started_at: failed.started_at,
             finished_at: failed.finished_at,
+        }
+    }
+}
+
+/// A deadline as a push may say it. Times that RFC 3339 cannot tell are not let in.
+fn deadline(deadline: Deadline) -> Option<String> {
+    match deadline {
+        Deadline::After(duration) => Some(humantime::format_duration(duration).to_string()),
+        Deadline::At(time) => time.format(&Rfc3339).ok(),
+    }
+}
+
+/// What a handler reported: the JSON it is, or a string if a worker sent anything else.
+struct Progress<'a>(&'a str);
+
+impl Serialize for Progress<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(self.0) {
+            Ok(json) => json.serialize(serializer),
+            Err(_) => serializer.serialize_str(self.0),
         }
     }
 }
@@ -235,6 +268,12 @@ mod tests {
             backoff: goflow_core::Backoff::default(),
             timeout: None,
             start: goflow_core::Start::Now,
+            priority: goflow_core::Priority::default(),
+            deadline: Some(Deadline::After(std::time::Duration::from_secs(600))),
+            unique: Some(goflow_core::Unique::while_live("u")),
+            retention: None,
+            heartbeat_timeout: None,
+            retry_of: Some(id),
         };
         spec.headers.insert("h".to_owned(), "w".to_owned());
         let worker = goflow_core::WorkerId(id.as_uuid());
@@ -242,6 +281,7 @@ mod tests {
             spec,
             state: State::Succeeded,
             attempt: 2,
+            max_attempts: 3,
             dispatch: 2,
             result: Some(Content::new("55", "application/json")),
             error: None,
@@ -255,6 +295,7 @@ mod tests {
             worker: Some(worker),
             crashes: 0,
             unserved: false,
+            progress: None,
             due_at: None,
             started_at: Some(time),
             finished_at: Some(time),
@@ -268,14 +309,30 @@ mod tests {
         let json = String::from_utf8(to_json(&record()).unwrap()).unwrap();
         let expected = concat!(
             r#"{"id":"01890000-0000-7000-8000-000000000001","type":"add","namespace":"default","queue":"default","#,
-            r#""state":"succeeded","attempt":2,"max_attempts":3,"payload":{"N":10},"content_type":"application/json","#,
+            r#""priority":1,"state":"succeeded","progress":null,"attempt":2,"max_attempts":3,"payload":{"N":10},"content_type":"application/json","#,
             r#""result":55,"result_content_type":"application/json","error":null,"attempts":[{"attempt":1,"error":"no","#,
             r#""worker":"01890000-0000-7000-8000-000000000001","started_at":null,"finished_at":"2030-01-31T12:00:00.25Z"}],"#,
             r#""worker":"01890000-0000-7000-8000-000000000001","crashes":0,"unserved":false,"tags":{"k":"v"},"#,
-            r#""headers":{"h":"w"},"due_at":null,"created_at":"2023-06-28T03:15:47.328Z","#,
+            r#""headers":{"h":"w"},"unique_key":"u","retry_of":"01890000-0000-7000-8000-000000000001","deadline":"10m","#,
+            r#""due_at":null,"created_at":"2023-06-28T03:15:47.328Z","#,
             r#""started_at":"2030-01-31T12:00:00.25Z","finished_at":"2030-01-31T12:00:00.25Z"}"#,
         );
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn progress_is_json_whatever_a_worker_sends() {
+        let shown = |text: &str| serde_json::to_string(&Progress(text)).unwrap();
+        assert_eq!(shown(r#"{"done": 0.5}"#), r#"{"done": 0.5}"#);
+        assert_eq!(shown("{half"), r#""{half""#);
+    }
+
+    #[test]
+    fn deadlines_are_shown_as_they_were_given() {
+        let after = Deadline::After(std::time::Duration::from_millis(90_500));
+        assert_eq!(deadline(after).unwrap(), "1m 30s 500ms");
+        let at = Deadline::At(time::macros::datetime!(2030-01-31 12:00 UTC));
+        assert_eq!(deadline(at).unwrap(), "2030-01-31T12:00:00Z");
     }
 
     #[test]

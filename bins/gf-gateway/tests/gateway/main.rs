@@ -5,7 +5,10 @@
 mod attacks;
 mod connections;
 mod grpc;
+mod grpc_operate;
 mod inputs;
+mod operate;
+mod options;
 mod process;
 mod routes;
 mod support;

@@ -8,6 +8,7 @@ pub const KEYS: &[&str] = &[
     "insecure-no-auth",
     "keep-finished",
     "keep-for",
+    "lane-order",
     "lease",
     "listen",
     "log-format",

@@ -22,7 +22,7 @@ async fn the_example_handlers_do_what_they_say() {
             Ok(Content::new(doubled, JSON))
         );
     }
-    let no_number = HandlerError::retry("the payload has no whole number \"N\"");
+    let no_number = HandlerError::permanent("the payload has no whole number \"N\"");
     assert_eq!(call("doubler", "{\"N\": 1.5}").await, Err(no_number));
     assert_eq!(
         call("repeater", "say it again").await,

@@ -2,10 +2,10 @@ use std::time::{Duration, Instant};
 
 use goflow_core::content::{BINARY, JSON, TEXT};
 use goflow_core::limits::MAX_CONTENT_BYTES;
-use goflow_core::{Content, HandlerError};
+use goflow_core::{Content, Ctx, HandlerError};
 use tokio::time::timeout;
 
-use super::{all_gone, ctx, find, handlers, is_running, pids, run, script};
+use super::{all_gone, ctx, find, handlers, is_running, message, pids, run, script};
 
 #[tokio::test]
 async fn payload_in_result_out() {
@@ -61,6 +61,35 @@ async fn the_task_is_in_the_environment() {
     assert!(
         deadline.offset().is_utc() && (50..=60).contains(&remaining.whole_seconds()),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn attempts_and_the_trace_are_in_the_environment() {
+    let dir = script("handler", "echo \"$GF_MAX_ATTEMPTS ${TRACEPARENT-none}\"");
+    let handler = find(&handlers(dir.path()), "handler");
+    let result = handler.call(ctx(None), Content::sniff("")).await.unwrap();
+    assert_eq!(result.bytes, "3 none");
+    let mut message = message(None);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let header = ("traceparent".to_owned(), trace.to_owned());
+    message.spec.headers.insert(header.0, header.1);
+    let result = handler
+        .call(Ctx::detached(message), Content::sniff(""))
+        .await
+        .unwrap();
+    assert_eq!(result.bytes, format!("3 {trace}"));
+}
+
+#[tokio::test]
+async fn exit_codes_say_what_comes_next() {
+    assert_eq!(
+        run("echo 'no such paper' >&2; exit 65", "").await,
+        Err(HandlerError::permanent("no such paper"))
+    );
+    assert_eq!(
+        run("echo 'busy' >&2; exit 75", "").await,
+        Err(HandlerError::snooze(Duration::from_secs(60)))
     );
 }
 

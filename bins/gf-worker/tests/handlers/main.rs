@@ -14,10 +14,11 @@ use std::time::Duration;
 use gf_worker::executable;
 use gf_worker::guard::Guard;
 use goflow_core::{
-    Backoff, Content, Ctx, Handler, HandlerError, Handlers, Namespace, QueueName, Route, Start,
-    StoreId, TaskId, TaskMessage, TaskSpec, TaskType,
+    Backoff, Content, Ctx, Handler, HandlerError, Handlers, Namespace, Priority, QueueName, Route,
+    Start, StoreId, TaskId, TaskMessage, TaskSpec, TaskType,
 };
 
+mod commands;
 mod examples;
 mod executables;
 mod guarding;
@@ -61,7 +62,11 @@ async fn run(text: &str, payload: &str) -> Result<Content, HandlerError> {
 }
 
 fn ctx(timeout: Option<Duration>) -> Ctx {
-    Ctx::detached(TaskMessage {
+    Ctx::detached(message(timeout))
+}
+
+fn message(timeout: Option<Duration>) -> TaskMessage {
+    TaskMessage {
         spec: TaskSpec {
             id: TaskId::new(),
             namespace: Namespace::default(),
@@ -74,12 +79,18 @@ fn ctx(timeout: Option<Duration>) -> Ctx {
             backoff: Backoff::default(),
             timeout,
             start: Start::Now,
+            priority: Priority::default(),
+            deadline: None,
+            unique: None,
+            retention: None,
+            heartbeat_timeout: None,
+            retry_of: None,
         },
         attempt: 2,
         dispatch: 2,
         route: Route::of_store(StoreId(TaskId::new().as_uuid()), true),
         recorded: true,
-    })
+    }
 }
 
 fn is_running(pid: u32) -> bool {

@@ -98,6 +98,7 @@ fn help_names_every_variable() {
         "HANDLERS_PATH",
         "NUM_WORKERS",
         "QUEUES",
+        "LANE_ORDER",
         "LEASE",
         "GRACE",
         "LOG_FORMAT",
@@ -107,5 +108,8 @@ fn help_names_every_variable() {
             help.contains(&format!("[env: GF_{name}]")),
             "{name} is missing:\n{help}"
         );
+    }
+    for part in ["GF_MAX_ATTEMPTS", "TRACEPARENT", "65 fails", "75 calls"] {
+        assert!(help.contains(part), "{part} is missing:\n{help}");
     }
 }

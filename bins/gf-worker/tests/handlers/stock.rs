@@ -35,10 +35,7 @@ async fn sleep_sleeps_and_knows_its_payload() {
             .await
             .unwrap_err();
         assert_ne!(error, HandlerError::retry(""));
-        assert!(
-            format!("{error:?}").contains("permanent: true"),
-            "{error:?}"
-        );
+        assert!(format!("{error:?}").contains("Never"), "{error:?}");
     }
 }
 

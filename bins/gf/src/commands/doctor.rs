@@ -152,6 +152,14 @@ async fn worker_fleet(client: &Client, report: &mut Report) -> Result<()> {
     };
     for text in &queues {
         let queue: queues::Queue = parse(text.get())?;
+        if queue.paused {
+            let says = format!(
+                "{} is paused, and {} tasks wait: gf queue resume {0} starts them",
+                queue.name,
+                queue.unfinished()
+            );
+            report.note(Found::Warn, "queues", says)?;
+        }
         for (task_type, count) in &queue.unserved {
             let says = format!(
                 "{count} tasks of type {task_type} wait in {}: no worker of that queue serves the type",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use goflow_core::State;
+use goflow_core::{OnConflict, State};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -32,10 +32,28 @@ struct Body {
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<Unique>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Unique {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<String>,
+    on_conflict: OnConflict,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +79,18 @@ pub(super) async fn run(client: &Client, push: Push) -> Result<u8> {
         run_at: push.run_at,
         max_attempts: push.max_attempts,
         timeout: push.timeout_per_attempt.map(span),
+        priority: push.priority,
+        deadline: push.deadline,
+        unique: push.unique.map(|key| Unique {
+            key,
+            period: push.unique_period.map(span),
+            on_conflict: match push.unique_reject {
+                true => OnConflict::Reject,
+                false => OnConflict::Existing,
+            },
+        }),
+        retention: push.retention.map(span),
+        heartbeat_timeout: push.heartbeat_timeout.map(span),
         headers: push.header.into_iter().collect(),
         tags: push.tag.into_iter().collect(),
     };

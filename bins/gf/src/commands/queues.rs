@@ -19,6 +19,7 @@ struct Queues {
 #[derive(Deserialize)]
 pub(super) struct Queue {
     pub(super) name: String,
+    pub(super) paused: bool,
     scheduled: u64,
     queued: u64,
     running: u64,
@@ -26,6 +27,13 @@ pub(super) struct Queue {
     pub(super) unserved: BTreeMap<String, u64>,
     oldest_seconds: Option<f64>,
     workers: u64,
+}
+
+impl Queue {
+    /// Its unfinished tasks.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.scheduled + self.queued + self.retrying
+    }
 }
 
 /// The queues, each as the text it came in.
@@ -43,6 +51,7 @@ pub(super) async fn run(client: &Client, format: OutputFormat) -> Result<u8> {
         "SCHEDULED",
         "OLDEST",
         "WORKERS",
+        "STATE",
         "UNSERVED",
     ]);
     for text in fetch(client).await? {
@@ -63,6 +72,10 @@ pub(super) async fn run(client: &Client, format: OutputFormat) -> Result<u8> {
             queue.scheduled.to_string(),
             queue.oldest_seconds.map(age).unwrap_or_default(),
             queue.workers.to_string(),
+            match queue.paused {
+                true => "paused".to_owned(),
+                false => String::new(),
+            },
             unserved.collect::<Vec<_>>().join(" "),
         ]);
     }

@@ -1,9 +1,11 @@
-//! `gf get`, `gf cancel` and `gf retry`.
+//! `gf get`, `gf cancel`, `gf retry` and `gf run-again`.
 
 use anyhow::Result;
+use serde::Deserialize;
 
-use crate::args::OutputFormat;
+use crate::args::{Change, OutputFormat};
 use crate::client::{Client, parse, task_path};
+use crate::commands::bulk::{self, Action};
 use crate::failure::Failure;
 use crate::output::{self, clean};
 use crate::task::Task;
@@ -29,6 +31,7 @@ fn show(task: &Task) -> Result<()> {
     row("id", &task.id)?;
     row("type", &task.r#type)?;
     row("queue", &task.queue)?;
+    row("priority", &task.priority.to_string())?;
     row(
         "state",
         &match task.unserved {
@@ -39,6 +42,10 @@ fn show(task: &Task) -> Result<()> {
     row(
         "attempt",
         &format!("{} of {}", task.attempt, task.max_attempts),
+    )?;
+    row(
+        "progress",
+        task.progress.as_ref().map_or("", |progress| progress.get()),
     )?;
     if task.crashes > 0 {
         row("crashes", &task.crashes.to_string())?;
@@ -56,22 +63,45 @@ fn show(task: &Task) -> Result<()> {
         row(&format!("attempt {}", failed.attempt), &failed.error)?;
     }
     row("worker", task.worker.as_deref().unwrap_or_default())?;
+    row("unique key", task.unique_key.as_deref().unwrap_or_default())?;
+    row("retry of", task.retry_of.as_deref().unwrap_or_default())?;
+    row("deadline", task.deadline.as_deref().unwrap_or_default())?;
     row("created", &output::time(Some(task.created_at)))?;
     row("due", &output::time(task.due_at))?;
     row("started", &output::time(task.started_at))?;
     row("finished", &output::time(task.finished_at))
 }
 
-/// Cancels or retries tasks, one after the other. One that is refused does not keep the others from it.
+#[derive(Deserialize)]
+struct Accepted {
+    id: String,
+}
+
+/// Pushes a finished task anew and prints its new id.
+pub(super) async fn run_again(client: &Client, id: &str, format: OutputFormat) -> Result<u8> {
+    let text = client.post(&format!("{}/run-again", task_path(id))).await?;
+    match format {
+        OutputFormat::Json => output::json(&text)?,
+        OutputFormat::Table => output::line(&parse::<Accepted>(&text)?.id)?,
+    }
+    Ok(0)
+}
+
+/// Cancels or retries tasks: those that pass filters, or these, one after the other. One that is refused does not
+/// keep the others from it.
 pub(super) async fn change(
     client: &Client,
-    ids: &[String],
-    change: &str,
+    action: Action,
+    change: Change,
     format: OutputFormat,
 ) -> Result<u8> {
+    if change.ids.is_empty() {
+        return bulk::run(client, action, change, format).await;
+    }
+    let verb = action.verb();
     let mut worst = 0;
-    for id in ids {
-        match client.post(&format!("{}/{change}", task_path(id))).await {
+    for id in &change.ids {
+        match client.post(&format!("{}/{verb}", task_path(id))).await {
             Ok(text) if format == OutputFormat::Json => output::json(&text)?,
             Ok(text) => {
                 let task: Task = parse(&text)?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod dev;
+mod operating;
 mod reading;
 mod support;
 mod waiting;

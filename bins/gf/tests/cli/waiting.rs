@@ -89,6 +89,12 @@ async fn nobody_there_is_4() {
         &["queues"],
         &["workers"],
         &["cancel", "01890000-0000-7000-8000-000000000001"],
+        &["retry", "--type", "t", "--yes"],
+        &["run-again", "01890000-0000-7000-8000-000000000001"],
+        &["dead"],
+        &["queue", "pause", "q"],
+        &["queue", "purge", "q", "--yes"],
+        &["worker", "stop", "01890000-0000-7000-8000-000000000001"],
     ] {
         // Port 1 of loopback refuses at once.
         let ended = support::run(&[&["--server", "http://127.0.0.1:1"][..], args].concat()).await;
@@ -113,6 +119,16 @@ async fn a_mistake_in_the_call_is_2() {
         &["wait", "nonsense"],
         &["list", "--state", "done"],
         &["list", "--since", "yesterday"],
+        &["push", "echo", "1", "--deadline", "soon"],
+        &["push", "echo", "1", "--unique", ""],
+        &["cancel", "--since", "yesterday", "--yes"],
+        &["cancel", "--state", "succeeded", "--yes"],
+        &["retry", "--type", "a.b", "--yes"],
+        &["run-again", "nonsense"],
+        &["dead", "--since", "yesterday"],
+        &["queue", "pause", "a.b"],
+        &["queue", "purge", "a.b", "--yes"],
+        &["worker", "stop", "nonsense"],
         &["migrate"],
         &["--server", "https://a", "queues"],
     ] {

@@ -28,6 +28,7 @@ pub(super) struct Channel<T> {
 
 struct State<T> {
     lease: Duration,
+    paused: bool,
     ready: VecDeque<Entry<T>>,
     /// Leased, or put back for later, by the token of the delivery that did it.
     held: HashMap<u64, Held<T>>,
@@ -89,6 +90,7 @@ impl<T: Wire> Channel<T> {
     pub(super) fn new(name: String, capacity: usize, closed: CancellationToken) -> Self {
         let state = State {
             lease: DEFAULT_LEASE,
+            paused: false,
             ready: VecDeque::new(),
             held: HashMap::new(),
             due: BTreeSet::new(),
@@ -120,6 +122,11 @@ impl<T: Wire> Channel<T> {
 
     pub(super) fn set_lease(&self, lease: Duration) {
         self.state().lease = lease.clamp(MIN_LEASE, AGES);
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.state().paused = paused;
+        self.wake.notify_one();
     }
 
     pub(super) fn depth(&self) -> Depth {
@@ -216,7 +223,11 @@ impl<T: Wire> Channel<T> {
         state.revive(now);
         let due_before = state.next_due();
         let until = now + state.lease;
-        let n = max.min(state.ready.len());
+        let n = if state.paused {
+            0
+        } else {
+            max.min(state.ready.len())
+        };
         let mut taken = Vec::with_capacity(n);
         for _ in 0..n {
             let Some(mut entry) = state.ready.pop_front() else {
@@ -231,7 +242,8 @@ impl<T: Wire> Channel<T> {
             });
         }
         let sooner = !taken.is_empty() && due_before.is_none_or(|before| until < before);
-        let others_should_look = sooner || !state.ready.is_empty();
+        // While it is paused a permit would only wake those who can take nothing, again and again.
+        let others_should_look = sooner || (!state.paused && !state.ready.is_empty());
         drop(state);
         if others_should_look {
             self.wake.notify_one();

@@ -5,12 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::broker::{Control, Error, Identity, Signals, Tombstone, Tombstones};
+use crate::broker::{
+    Control, Error, Identity, MAX_CHECKPOINT_BYTES, Signals, Tombstone, Tombstones,
+};
 use crate::id::{StoreId, TaskId};
 use crate::signal::Signal;
 
@@ -19,6 +22,9 @@ const SIGNAL_BACKLOG: usize = 4_096;
 
 /// Tombstones a watcher may be behind before it misses some: it then starts a task in vain.
 const TOMBSTONE_BACKLOG: usize = 65_536;
+
+/// Checkpoints kept: those of the tasks that saved one last.
+const MAX_CHECKPOINTS: usize = 1_000;
 
 const TOMBSTONE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -33,6 +39,9 @@ pub(super) struct MemoryControl {
 struct State {
     store: Option<StoreId>,
     listeners: Vec<mpsc::Sender<Signal>>,
+    commanded: Vec<mpsc::Sender<Signal>>,
+    /// The newest last.
+    checkpoints: VecDeque<(TaskId, Bytes)>,
     entombed: HashMap<TaskId, u32>,
     by_age: VecDeque<(Instant, TaskId)>,
     watchers: Vec<mpsc::Sender<Tombstone>>,
@@ -96,7 +105,11 @@ impl Control for MemoryControl {
     }
 
     async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        tell(&mut self.state()?.listeners, &signal);
+        let mut state = self.state()?;
+        match signal {
+            Signal::Command { .. } => tell(&mut state.commanded, &signal),
+            _ => tell(&mut state.listeners, &signal),
+        }
         Ok(())
     }
 
@@ -104,6 +117,34 @@ impl Control for MemoryControl {
         let (sender, receiver) = mpsc::channel(SIGNAL_BACKLOG);
         self.state()?.listeners.push(sender);
         Ok(Signals::new(receiver))
+    }
+
+    async fn commands(&self) -> Result<Signals, Error> {
+        let (sender, receiver) = mpsc::channel(SIGNAL_BACKLOG);
+        self.state()?.commanded.push(sender);
+        Ok(Signals::new(receiver))
+    }
+
+    async fn save_checkpoint(&self, task: TaskId, checkpoint: Bytes) -> Result<(), Error> {
+        if checkpoint.len() > MAX_CHECKPOINT_BYTES {
+            return Err(Error::TooLarge {
+                bytes: checkpoint.len(),
+                limit: MAX_CHECKPOINT_BYTES,
+            });
+        }
+        let mut state = self.state()?;
+        state.checkpoints.retain(|(id, _)| *id != task);
+        state.checkpoints.push_back((task, checkpoint));
+        if state.checkpoints.len() > MAX_CHECKPOINTS {
+            state.checkpoints.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&self, task: TaskId) -> Result<Option<Bytes>, Error> {
+        let state = self.state()?;
+        let found = state.checkpoints.iter().rfind(|(id, _)| *id == task);
+        Ok(found.map(|(_, checkpoint)| checkpoint.clone()))
     }
 
     async fn entomb(&self, tombstones: &[Tombstone]) -> Result<(), Error> {
@@ -147,6 +188,7 @@ impl Control for MemoryControl {
         self.closed.cancel();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.listeners.clear();
+        state.commanded.clear();
         state.watchers.clear();
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Queues<T> {
     capacity: usize,
     /// How long a submit waits for room in a full channel.
     patience: Duration,
+    /// Whether this is a name for a channel.
+    is_name: fn(&str) -> bool,
     closed: CancellationToken,
 }
 
@@ -30,11 +32,17 @@ impl<T> fmt::Debug for Queues<T> {
 }
 
 impl<T: Wire> Queues<T> {
-    pub(super) fn new(capacity: usize, patience: Duration, closed: CancellationToken) -> Self {
+    pub(super) fn new(
+        capacity: usize,
+        patience: Duration,
+        is_name: fn(&str) -> bool,
+        closed: CancellationToken,
+    ) -> Self {
         Self {
             channels: RwLock::default(),
             capacity,
             patience,
+            is_name,
             closed,
         }
     }
@@ -49,23 +57,29 @@ impl<T: Wire> Queues<T> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(name)
             .cloned();
-        Ok(known.unwrap_or_else(|| {
-            let mut channels = self
-                .channels
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            let fresh = || {
-                Arc::new(Channel::new(
-                    name.to_owned(),
-                    self.capacity,
-                    self.closed.clone(),
-                ))
-            };
-            channels
-                .entry(name.to_owned())
-                .or_insert_with(fresh)
-                .clone()
-        }))
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        if !(self.is_name)(name) {
+            return Err(Error::Refused {
+                reason: format!("{name:?} is no name of a channel"),
+            });
+        }
+        let fresh = || {
+            Arc::new(Channel::new(
+                name.to_owned(),
+                self.capacity,
+                self.closed.clone(),
+            ))
+        };
+        let mut channels = self
+            .channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(channels
+            .entry(name.to_owned())
+            .or_insert_with(fresh)
+            .clone())
     }
 }
 
@@ -73,10 +87,6 @@ impl<T: Wire> Queues<T> {
 impl<T: Wire> Broker<T> for Queues<T> {
     fn max_message_bytes(&self) -> usize {
         usize::MAX
-    }
-
-    fn drops_cleanly(&self) -> bool {
-        true
     }
 
     async fn prepare(&self, channel: &str, lease: Option<Duration>) -> Result<(), Error> {
@@ -100,7 +110,7 @@ impl<T: Wire> Broker<T> for Queues<T> {
         for message in messages {
             let channel = match last.take() {
                 Some(channel) if channel.name() == message.channel() => Ok(channel),
-                _ => self.channel(message.channel()),
+                _ => self.channel(&message.channel()),
             };
             results.push(match channel {
                 Ok(channel) => last.insert(channel).put(message, give_up).await,
@@ -118,6 +128,11 @@ impl<T: Wire> Broker<T> for Queues<T> {
     ) -> Result<Vec<Delivery<T>>, Error> {
         tokio::task::coop::consume_budget().await;
         self.channel(channel)?.take(max, wait).await
+    }
+
+    async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {
+        self.channel(channel)?.set_paused(paused);
+        Ok(())
     }
 
     async fn depth(&self, channel: &str) -> Result<Depth, Error> {

@@ -1,13 +1,16 @@
 //! Accepting requests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::Now;
-use super::tables::{Row, Tables, set_due};
+use super::due::set_due;
+use super::tables::{Row, Tables};
+use super::{Now, uniques};
+use crate::id::TaskId;
 use crate::state::{Live, State};
 use crate::store::{Accepted, DISPATCH_DEADLINE, Error, NewTasks};
 use crate::task::{Start, TaskSpec};
+use crate::unique::OnConflict;
 
 impl Tables {
     pub(super) fn accept(
@@ -23,41 +26,74 @@ impl Tables {
         if key.is_some() && tasks.len() > 1 {
             return Err(refused("an idempotency key is for a single task"));
         }
+        if tasks.iter().any(has_nul) {
+            return Err(refused(
+                "headers, tags, unique keys and content types must not contain NUL",
+            ));
+        }
         if let Some(key) = &key {
             self.keys.expire(now.instant);
             if let Some(id) = self.keys.find(&first.namespace, key)? {
-                return Ok(vec![Accepted {
-                    id,
-                    dispatch_now: false,
-                }]);
+                return Ok(vec![known(id)]);
             }
         }
-        self.check(&tasks, limit)?;
+        let holders = self.holders(&tasks, now)?;
+        self.check(&tasks, &holders, limit)?;
         if let Some(key) = key {
+            let id = holders.first().copied().flatten().unwrap_or(first.id);
             self.keys
-                .insert(first.namespace.clone(), key, first.id, now.instant);
+                .insert(first.namespace.clone(), key, id, now.instant);
         }
-        Ok(tasks
-            .into_iter()
-            .map(|spec| self.insert(spec, now))
+        let accepted = tasks.into_iter().zip(holders);
+        Ok(accepted
+            .map(|(spec, holder)| match holder {
+                Some(id) => known(id),
+                None => self.insert(spec, now),
+            })
             .collect())
     }
 
-    /// Whether all of them can be accepted.
-    fn check(&self, tasks: &[TaskSpec], limit: usize) -> Result<(), Error> {
+    /// For each task the one that has its unique key already, be it an earlier one of these.
+    fn holders(&self, tasks: &[TaskSpec], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
+        let mut firsts: HashMap<_, TaskId> = HashMap::new();
+        let mut holder_of = |spec: &TaskSpec| {
+            let (Some(name), Some(unique)) = (uniques::name(spec), &spec.unique) else {
+                return Ok(None);
+            };
+            let taken = self.uniques.holder(spec, now.instant);
+            match (
+                taken.or_else(|| firsts.get(&name).copied()),
+                unique.on_conflict,
+            ) {
+                (Some(holder), OnConflict::Reject) => Err(Error::Duplicate(holder)),
+                (Some(holder), OnConflict::Existing) => Ok(Some(holder)),
+                (None, _) => {
+                    firsts.insert(name, spec.id);
+                    Ok(None)
+                }
+            }
+        };
+        tasks.iter().map(&mut holder_of).collect()
+    }
+
+    /// Whether all of those can be accepted that nobody keeps out.
+    fn check(
+        &self,
+        tasks: &[TaskSpec],
+        holders: &[Option<TaskId>],
+        limit: usize,
+    ) -> Result<(), Error> {
         let mut seen = HashSet::new();
-        if tasks
+        let new = tasks
             .iter()
-            .any(|spec| self.contains(spec.id) || (tasks.len() > 1 && !seen.insert(spec.id)))
-        {
-            return Err(Error::Exists);
+            .zip(holders)
+            .filter(|(_, holder)| holder.is_none());
+        for (spec, _) in new {
+            if self.contains(spec.id) || (!seen.insert(spec.id)) {
+                return Err(Error::Exists);
+            }
         }
-        if tasks.iter().any(has_nul) {
-            return Err(refused(
-                "headers, tags and content types must not contain NUL",
-            ));
-        }
-        if self.live.len() + tasks.len() > limit {
+        if self.live.len() + seen.len() > limit {
             return Err(Error::Full { limit });
         }
         Ok(())
@@ -70,10 +106,14 @@ impl Tables {
             Start::After(delay) => delay,
             Start::At(time) => Duration::try_from(time - now.shown).unwrap_or_default(),
         };
-        let dispatch_now = wait.is_zero();
+        self.uniques.take(&spec, now.instant);
+        let deadline = spec.deadline.map(|deadline| now.deadline(deadline));
+        let is_late = deadline.is_some_and(|deadline| deadline.instant <= now.instant);
+        let dispatch_now = wait.is_zero() && !is_late;
         let mut row = Row::new_live(spec, u32::from(dispatch_now));
+        row.deadline = deadline;
         if dispatch_now {
-            row.due = Some(now.instant + DISPATCH_DEADLINE);
+            row.look_again(DISPATCH_DEADLINE, now);
         } else {
             row.live.state = State::Scheduled;
             row.live.waiting = true;
@@ -81,6 +121,14 @@ impl Tables {
         }
         self.put(row);
         Accepted { id, dispatch_now }
+    }
+}
+
+/// A task that was there before.
+fn known(id: TaskId) -> Accepted {
+    Accepted {
+        id,
+        dispatch_now: false,
     }
 }
 
@@ -104,7 +152,9 @@ impl Row {
 /// What a durable store cannot keep, no store takes: the two must not differ.
 pub(super) fn has_nul(spec: &TaskSpec) -> bool {
     let pairs = spec.headers.iter().chain(&spec.tags);
+    let key = spec.unique.as_ref().map(|unique| &unique.key);
     spec.payload.content_type.contains('\0')
+        || key.is_some_and(|key| key.contains('\0'))
         || pairs
             .flat_map(|(k, v)| [k, v])
             .any(|text| text.contains('\0'))

@@ -2,7 +2,8 @@
 
 use super::Now;
 use super::accept::has_nul;
-use super::tables::{Row, Tables, set_due};
+use super::due::set_due;
+use super::tables::{Row, Tables};
 use crate::limits::clip_error;
 use crate::outcome::{Outcome, Verdict};
 use crate::record::FailedAttempt;
@@ -110,6 +111,6 @@ fn note(row: &mut Row, outcome: Outcome) {
                 finished_at: outcome.finished_at,
             });
         }
-        Verdict::Started | Verdict::Released | Verdict::Unserved => {}
+        Verdict::Snoozed { .. } | Verdict::Started | Verdict::Released | Verdict::Unserved => {}
     }
 }

@@ -14,7 +14,7 @@ use crate::record::{
 use crate::state::State;
 
 /// Rows looked at while the lock is held.
-const SLICE: usize = 5_000;
+pub(super) const SLICE: usize = 5_000;
 
 impl MemoryStore {
     pub(super) async fn scan_page(&self, filter: &Filter, page: PageRequest) -> Page {
@@ -110,7 +110,12 @@ impl MemoryStore {
                 }
                 match last {
                     Some(id) => after = Bound::Excluded(id),
-                    None => return queues.into_values().collect(),
+                    None => {
+                        for queue in &tables.paused {
+                            of_queue(&mut queues, queue).paused = true;
+                        }
+                        return queues.into_values().collect();
+                    }
                 }
             }
             tokio::task::yield_now().await;
@@ -120,19 +125,7 @@ impl MemoryStore {
 
 /// Counts a row; the oldest ones must come first.
 fn count(queues: &mut BTreeMap<QueueName, QueueCounts>, record: &TaskRecord, now: OffsetDateTime) {
-    let queue = &record.spec.queue;
-    if !queues.contains_key(queue) {
-        queues.insert(
-            queue.clone(),
-            QueueCounts {
-                queue: queue.clone(),
-                ..QueueCounts::default()
-            },
-        );
-    }
-    let Some(counts) = queues.get_mut(queue) else {
-        return;
-    };
+    let counts = of_queue(queues, &record.spec.queue);
     match record.state {
         State::Scheduled => counts.scheduled += 1,
         State::Retrying => counts.retrying += 1,
@@ -153,6 +146,16 @@ fn count(queues: &mut BTreeMap<QueueName, QueueCounts>, record: &TaskRecord, now
             Err(at) => types.insert(at, (record.spec.task_type.clone(), 1)),
         }
     }
+}
+
+fn of_queue<'q>(
+    queues: &'q mut BTreeMap<QueueName, QueueCounts>,
+    queue: &QueueName,
+) -> &'q mut QueueCounts {
+    queues.entry(queue.clone()).or_insert_with(|| QueueCounts {
+        queue: queue.clone(),
+        ..QueueCounts::default()
+    })
 }
 
 fn matches(filter: &Filter, record: &TaskRecord) -> bool {

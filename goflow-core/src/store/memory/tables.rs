@@ -6,13 +6,15 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::due::set_due;
 use super::keys::Keys;
+use super::uniques::Uniques;
 use super::{Now, Options};
 use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
 use crate::record::TaskRecord;
 use crate::state::{Live, State};
-use crate::store::{Change, DISPATCH_DEADLINE, Dispatch};
+use crate::store::{Change, Error};
 use crate::task::TaskSpec;
 
 /// A task that has not ended.
@@ -23,6 +25,8 @@ pub(super) struct Row {
     pub(super) record: TaskRecord,
     /// When an engine must next look at it; none while the broker is known to have it.
     pub(super) due: Option<Instant>,
+    /// When it ends as expired.
+    pub(super) deadline: Option<Now>,
 }
 
 impl Row {
@@ -31,6 +35,7 @@ impl Row {
             spec,
             state: live.state,
             attempt: live.attempt,
+            max_attempts: live.max_attempts,
             dispatch: live.dispatch,
             result: None,
             error: None,
@@ -38,6 +43,7 @@ impl Row {
             worker: None,
             crashes: 0,
             unserved: false,
+            progress: None,
             due_at: None,
             started_at: None,
             finished_at: None,
@@ -48,6 +54,7 @@ impl Row {
             live,
             record,
             due: None,
+            deadline: None,
         })
     }
 
@@ -59,6 +66,7 @@ impl Row {
     pub(super) fn sync(&mut self) {
         self.record.state = self.live.state;
         self.record.attempt = self.live.attempt;
+        self.record.max_attempts = self.live.max_attempts;
         self.record.dispatch = self.live.dispatch;
         self.record.crashes = self.live.crashes();
         self.record.unserved = self.is_unserved();
@@ -73,6 +81,7 @@ impl Row {
 pub(super) struct Finished {
     pub(super) record: TaskRecord,
     at: Instant,
+    deadline: Option<Now>,
 }
 
 #[derive(Debug, Default)]
@@ -80,9 +89,11 @@ pub(super) struct Tables {
     pub(super) live: BTreeMap<TaskId, Box<Row>>,
     pub(super) finished: BTreeMap<TaskId, Box<Finished>>,
     pub(super) keys: Keys,
-    due: BTreeSet<(Instant, TaskId)>,
+    pub(super) uniques: Uniques,
+    pub(super) paused: BTreeSet<QueueName>,
+    pub(super) due: BTreeSet<(Instant, TaskId)>,
     by_finish: BTreeSet<(Instant, TaskId)>,
-    unserved: HashMap<(QueueName, TaskType), BTreeSet<TaskId>>,
+    pub(super) unserved: HashMap<(QueueName, TaskType), BTreeSet<TaskId>>,
 }
 
 impl Tables {
@@ -146,8 +157,12 @@ impl Tables {
         row.live.waiting = false;
         row.sync();
         let Row {
-            mut record, live, ..
+            mut record,
+            live,
+            deadline,
+            ..
         } = *row;
+        self.uniques.free(&record.spec);
         if state == State::Crashed {
             record.crashes = live.starts;
         }
@@ -155,7 +170,14 @@ impl Tables {
         let id = record.spec.id;
         self.by_finish.insert((now.instant, id));
         let at = now.instant;
-        self.finished.insert(id, Box::new(Finished { record, at }));
+        self.finished.insert(
+            id,
+            Box::new(Finished {
+                record,
+                at,
+                deadline,
+            }),
+        );
     }
 
     /// Drops finished tasks that are too old or too many.
@@ -168,74 +190,6 @@ impl Tables {
             self.by_finish.pop_first();
             self.finished.remove(&id);
         }
-    }
-
-    pub(super) fn claim_due(&mut self, limit: usize, now: Now) -> Vec<Dispatch> {
-        let last = (now.instant, TaskId::from(uuid::Uuid::max()));
-        let due = self.due.range(..=last).take(limit);
-        let ids: Vec<_> = due.map(|(_, id)| *id).collect();
-        let mut claimed = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(mut row) = self.take(id) else {
-                continue;
-            };
-            if row.live.waiting {
-                row.live.waiting = false;
-                row.live.state = State::Queued;
-                row.live.dispatch += 1;
-            }
-            row.due = Some(now.instant + DISPATCH_DEADLINE);
-            claimed.push(Dispatch {
-                spec: row.record.spec.clone(),
-                attempt: row.live.attempt,
-                dispatch: row.live.dispatch,
-            });
-            self.put(row);
-        }
-        claimed
-    }
-
-    pub(super) fn confirm(&mut self, id: TaskId, dispatch: u32) {
-        if let Some(row) = self.live.get_mut(&id)
-            && !row.live.waiting
-            && row.live.dispatch == dispatch
-            && let Some(due) = row.due.take()
-        {
-            self.due.remove(&(due, id));
-        }
-    }
-
-    /// Makes every row due that the broker was thought to have.
-    pub(super) fn redispatch_all(&mut self, now: Now) {
-        for (id, row) in self.live.iter_mut().filter(|(_, row)| !row.live.waiting) {
-            if let Some(due) = row.due.replace(now.instant) {
-                self.due.remove(&(due, *id));
-            }
-            self.due.insert((now.instant, *id));
-        }
-    }
-
-    pub(super) fn wake_unserved(
-        &mut self,
-        queue: &QueueName,
-        task_type: &TaskType,
-        now: Now,
-    ) -> u64 {
-        let place = (queue.clone(), task_type.clone());
-        let Some(ids) = self.unserved.get(&place) else {
-            return 0;
-        };
-        for id in ids {
-            let Some(row) = self.live.get_mut(id) else {
-                continue;
-            };
-            if let Some(due) = row.due.replace(now.instant) {
-                self.due.remove(&(due, *id));
-            }
-            self.due.insert((now.instant, *id));
-            row.record.due_at = Some(now.shown);
-        }
-        ids.len() as u64
     }
 
     pub(super) fn cancel(&mut self, id: TaskId, now: Now) -> Change {
@@ -251,19 +205,29 @@ impl Tables {
         }
     }
 
-    pub(super) fn reopen(&mut self, id: TaskId, now: Now) -> Change {
-        let Some(finished) = self.finished.remove(&id) else {
-            return self.record(id).map_or(Change::Unknown, |record| {
-                Change::Forbidden(Box::new(record))
-            });
+    pub(super) fn reopen(&mut self, id: TaskId, now: Now) -> Result<Change, Error> {
+        let forbidden = |record: TaskRecord| Change::Forbidden(Box::new(record));
+        let Some(finished) = self.finished.get(&id) else {
+            return Ok(self.record(id).map_or(Change::Unknown, forbidden));
         };
         if finished.record.state == State::Succeeded {
-            let record = finished.record.clone();
-            self.finished.insert(id, finished);
-            return Change::Forbidden(Box::new(record));
+            return Ok(forbidden(finished.record.clone()));
         }
-        let Finished { record, at } = *finished;
+        self.uniques.retake(&finished.record.spec, now.instant)?;
+        let Some(finished) = self.finished.remove(&id) else {
+            return Ok(Change::Unknown);
+        };
+        let Finished {
+            mut record,
+            at,
+            mut deadline,
+        } = *finished;
         self.by_finish.remove(&(at, id));
+        if deadline.is_some_and(|deadline| deadline.instant <= now.instant) {
+            deadline = None;
+            record.spec.deadline = None;
+        }
+        record.finished_at = None;
         let live = Live {
             state: State::Queued,
             attempt: record.attempt + 1,
@@ -278,20 +242,12 @@ impl Tables {
             live,
             record,
             due: None,
+            deadline,
         });
-        row.record.finished_at = None;
         set_due(&mut row, Duration::ZERO, now);
         row.sync();
         let record = row.record.clone();
         self.put(row);
-        Change::Done(Box::new(record))
+        Ok(Change::Done(Box::new(record)))
     }
-}
-
-/// Lets a row wait.
-pub(super) fn set_due(row: &mut Row, wait: Duration, now: Now) {
-    // A wait beyond what the clock can hold is as good as the longest one that pushes may ask for.
-    let wait = wait.min(2 * crate::limits::MAX_DELAY);
-    row.due = Some(now.instant + wait);
-    row.record.due_at = Some(now.shown + wait);
 }

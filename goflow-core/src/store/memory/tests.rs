@@ -10,7 +10,7 @@ use crate::content::Content;
 use crate::id::WorkerId;
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::{DISPATCH_DEADLINE, IDEMPOTENCY_WINDOW, IdempotencyKey};
+use crate::store::{DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyKey};
 use crate::task::{Task, TaskSpec};
 
 fn spec() -> TaskSpec {
@@ -69,10 +69,27 @@ async fn finished_tasks_go_by_number_and_by_age() {
 async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
     let store = MemoryStore::default();
     store.accept(one(spec())).await.remove(0).unwrap();
-    assert!(store.claim_due(10).await.unwrap().is_empty());
+    let claim = async || store.claim_due(10, Some(&HashSet::new())).await.unwrap();
+    assert_eq!(claim().await, Due::default());
     tokio::time::advance(DISPATCH_DEADLINE).await;
-    assert_eq!(store.claim_due(10).await.unwrap().len(), 1);
-    assert!(store.claim_due(10).await.unwrap().is_empty());
+    assert_eq!(claim().await.dispatches.len(), 1);
+    assert_eq!(claim().await, Due::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
+    let store = MemoryStore::default();
+    let id = store.accept(one(spec())).await.remove(0).unwrap()[0].id;
+    tokio::time::advance(DISPATCH_DEADLINE).await;
+    let held = HashSet::from([id]);
+    let claim = async |held| store.claim_due(10, held).await.unwrap();
+    assert_eq!(claim(None).await, Due::default());
+    let due = claim(Some(&held)).await;
+    assert_eq!((due.looked_at, due.dispatches.len()), (1, 0));
+    tokio::time::advance(HELD_FOR - Duration::from_millis(1)).await;
+    assert_eq!(claim(Some(&held)).await, Due::default());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(claim(Some(&HashSet::new())).await.dispatches.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

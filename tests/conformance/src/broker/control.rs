@@ -1,7 +1,7 @@
 //! Clauses on what goes beside the messages.
 
 use goflow_core::broker::{Identity, Tombstone};
-use goflow_core::signal::Signal;
+use goflow_core::signal::{Command, Signal};
 
 use super::*;
 
@@ -47,6 +47,46 @@ pub async fn signals(fixture: &impl Fixture) {
         assert!(
             heard.contains(&finished) && heard.contains(&goodbye),
             "{heard:?}"
+        );
+    }
+}
+
+/// Commands reach those who listen to commands, and nobody else does; nothing else reaches them.
+pub async fn commands(fixture: &impl Fixture) {
+    let connection = fixture.connect().await;
+    let other = another(fixture, &connection).await;
+    let mut workers = [
+        connection
+            .control
+            .commands()
+            .await
+            .expect("listen to commands"),
+        other.control.commands().await.expect("listen to commands"),
+    ];
+    let mut engine = other.control.listen().await.expect("listen");
+    let worker = WorkerId(Uuid::new_v4());
+    let sent = [Command::Quiet, Command::Resume, Command::Stop]
+        .map(|command| Signal::Command { worker, command });
+    let goodbye = Signal::Goodbye(worker);
+    for signal in sent.iter().chain([&goodbye]) {
+        connection
+            .control
+            .signal(signal.clone())
+            .await
+            .expect("signal");
+    }
+    for listener in &mut workers {
+        for command in &sent {
+            let heard = timeout(PATIENCE, listener.next()).await.expect("in time");
+            assert_eq!(heard.as_ref(), Some(command));
+        }
+    }
+    let heard = timeout(PATIENCE, engine.next()).await.expect("in time");
+    assert_eq!(heard, Some(goodbye), "what came before it were commands");
+    for listener in workers.iter_mut().chain([&mut engine]) {
+        assert!(
+            timeout(QUIET, listener.next()).await.is_err(),
+            "there is no more to hear"
         );
     }
 }
@@ -115,9 +155,14 @@ pub async fn identity(fixture: &impl Fixture) {
 pub async fn closing(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     let mut listener = connection.control.listen().await.expect("listen");
+    let mut commands = connection
+        .control
+        .commands()
+        .await
+        .expect("listen to commands");
     let mut watch = connection.control.tombstones().await.expect("tombstones");
     let tasks = connection.tasks.clone();
-    let waiting = tokio::spawn(async move { tasks.dequeue(QUEUE, 1, PATIENCE * 4).await });
+    let waiting = tokio::spawn(async move { tasks.dequeue(LANE, 1, PATIENCE * 4).await });
     sleep(QUIET).await;
     connection.control.close().await;
     let woken = timeout(PATIENCE, waiting)
@@ -127,6 +172,10 @@ pub async fn closing(fixture: &impl Fixture) {
     assert!(matches!(woken, Err(Error::Closed)), "{woken:?}");
     assert_eq!(
         timeout(PATIENCE, listener.next()).await.expect("in time"),
+        None
+    );
+    assert_eq!(
+        timeout(PATIENCE, commands.next()).await.expect("in time"),
         None
     );
     assert_eq!(
@@ -143,7 +192,7 @@ pub async fn closing(fixture: &impl Fixture) {
         matches!(results[..], [Err(Error::Closed), Err(Error::Closed)]),
         "{results:?}"
     );
-    let late = connection.tasks.dequeue(QUEUE, 1, QUIET).await;
+    let late = connection.tasks.dequeue(LANE, 1, QUIET).await;
     assert!(matches!(late, Err(Error::Closed)), "{late:?}");
     assert!(matches!(
         connection.control.ping().await,

@@ -10,7 +10,7 @@ pub async fn acknowledged_is_gone(fixture: &impl Fixture) {
     sleep(MIN_LEASE).await;
     nothing(&connection).await;
     assert_eq!(
-        connection.tasks.depth(QUEUE).await.expect("depth"),
+        connection.tasks.depth(LANE).await.expect("depth"),
         Default::default()
     );
 }
@@ -43,7 +43,7 @@ pub async fn nack_delay(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     submit(&connection, message("later")).await;
@@ -65,13 +65,13 @@ pub async fn nack_at_once(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     submit(&connection, message("back")).await;
     let delivery = next(&connection).await;
     let tasks = connection.tasks.clone();
-    let waiting = tokio::spawn(async move { tasks.dequeue(QUEUE, 1, PATIENCE).await });
+    let waiting = tokio::spawn(async move { tasks.dequeue(LANE, 1, PATIENCE).await });
     sleep(QUIET).await;
     let began = Instant::now();
     delivery.lease.nack(Duration::ZERO).await.expect("nack");
@@ -95,7 +95,7 @@ pub async fn extension(fixture: &impl Fixture) {
         delivery.lease.extend().await.expect("extend");
         let others = connection
             .tasks
-            .dequeue(QUEUE, 1, MIN_LEASE / 3)
+            .dequeue(LANE, 1, MIN_LEASE / 3)
             .await
             .expect("dequeue");
         assert!(
@@ -119,7 +119,7 @@ pub async fn late_answers(fixture: &impl Fixture) {
     // From now on it is someone else's, for long.
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     second.lease.extend().await.expect("extend");
@@ -153,25 +153,17 @@ pub async fn late_answers(fixture: &impl Fixture) {
 pub async fn lease_of_a_channel(fixture: &impl Fixture) {
     let connection = fixture.connect().await;
     connection.control.identify().await.expect("identify");
-    let lease = async || connection.tasks.lease(QUEUE).await.expect("lease");
-    connection
-        .tasks
-        .prepare(QUEUE, None)
-        .await
-        .expect("prepare");
+    let lease = async || connection.tasks.lease(LANE).await.expect("lease");
+    connection.tasks.prepare(LANE, None).await.expect("prepare");
     assert_eq!(lease().await, goflow_core::broker::DEFAULT_LEASE);
     for wanted in [MIN_LEASE, Duration::from_secs(45)] {
         connection
             .tasks
-            .prepare(QUEUE, Some(wanted))
+            .prepare(LANE, Some(wanted))
             .await
             .expect("prepare");
         assert_eq!(lease().await, wanted);
-        connection
-            .tasks
-            .prepare(QUEUE, None)
-            .await
-            .expect("prepare");
+        connection.tasks.prepare(LANE, None).await.expect("prepare");
         assert_eq!(lease().await, wanted);
     }
 }

@@ -57,7 +57,7 @@ pub async fn competing_consumers(fixture: &impl Fixture) {
     // Nobody is to be so slow that a lease expires.
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     let consume = async || {
@@ -70,7 +70,7 @@ pub async fn competing_consumers(fixture: &impl Fixture) {
         loop {
             let deliveries = connection
                 .tasks
-                .dequeue(QUEUE, 7, Duration::from_secs(1))
+                .dequeue(LANE, 7, Duration::from_secs(1))
                 .await
                 .expect("dequeue");
             if deliveries.is_empty() {
@@ -101,7 +101,7 @@ pub async fn waiting_dequeue(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     let tasks = connection.tasks.clone();
     let began = Instant::now();
-    let waiting = tokio::spawn(async move { tasks.dequeue(QUEUE, 100, PATIENCE * 4).await });
+    let waiting = tokio::spawn(async move { tasks.dequeue(LANE, 100, PATIENCE * 4).await });
     sleep(QUIET).await;
     let sent = message("at last");
     submit(&connection, sent.clone()).await;
@@ -129,7 +129,7 @@ pub async fn waiting_dequeue(fixture: &impl Fixture) {
     assert!(
         connection
             .tasks
-            .dequeue(QUEUE, 10, Duration::ZERO)
+            .dequeue(LANE, 10, Duration::ZERO)
             .await
             .expect("dequeue")
             .is_empty()
@@ -164,7 +164,7 @@ pub async fn batches(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     let sent: Vec<_> = (0..TASKS).map(|n| message(n.to_string())).collect();
@@ -174,7 +174,7 @@ pub async fn batches(fixture: &impl Fixture) {
     while received.len() < TASKS {
         let deliveries = connection
             .tasks
-            .dequeue(QUEUE, 1_000, PATIENCE)
+            .dequeue(LANE, 1_000, PATIENCE)
             .await
             .expect("dequeue");
         assert!(
@@ -201,11 +201,7 @@ pub async fn batches(fixture: &impl Fixture) {
 /// A queue that is full says so, for each message that does not fit, and takes more when there is room.
 pub async fn full_channel(fixture: &impl Fixture) {
     let connection = fixture.connect_bounded(3).await;
-    connection
-        .tasks
-        .prepare(QUEUE, None)
-        .await
-        .expect("prepare");
+    connection.tasks.prepare(LANE, None).await.expect("prepare");
     let results = connection
         .tasks
         .submit((0..5).map(|n| message(n.to_string())).collect())
@@ -217,7 +213,7 @@ pub async fn full_channel(fixture: &impl Fixture) {
     );
     for result in &results[3..] {
         assert!(
-            matches!(result, Err(Error::Full { channel }) if channel == QUEUE),
+            matches!(result, Err(Error::Full { channel }) if channel == LANE),
             "{results:?}"
         );
         assert!(result.as_ref().is_err_and(Error::is_retryable));
@@ -234,7 +230,7 @@ pub async fn depth(fixture: &impl Fixture) {
     let connection = prepared(fixture).await;
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
     submit_all(
@@ -244,7 +240,7 @@ pub async fn depth(fixture: &impl Fixture) {
     .await;
     let (one, two) = (next(&connection).await, next(&connection).await);
     let counted = async || {
-        let depth = connection.tasks.depth(QUEUE).await.expect("depth");
+        let depth = connection.tasks.depth(LANE).await.expect("depth");
         (depth.waiting, depth.leased)
     };
     assert_eq!(counted().await, (3, 2));
@@ -304,48 +300,6 @@ pub async fn outcomes(fixture: &impl Fixture) {
     }
 }
 
-/// A dequeue that nobody waits for any more loses nothing: neither what comes later nor what was on its way.
-pub async fn abandoned_dequeue(fixture: &impl Fixture) {
-    const TASKS: usize = 50;
-    let connection = prepared(fixture).await;
-    let tasks: Arc<dyn Broker<TaskMessage>> = connection.tasks.clone();
-    let give_up_soon = |patience: Duration| timeout(patience, tasks.dequeue(QUEUE, 10, PATIENCE));
-    assert!(
-        give_up_soon(QUIET).await.is_err(),
-        "there is nothing to take"
-    );
-    let sent: HashSet<_> = {
-        let sent: Vec<_> = (0..TASKS).map(|n| message(n.to_string())).collect();
-        submit_all(&connection, sent.clone()).await;
-        sent.into_iter().map(|message| message.spec.id).collect()
-    };
-    let mut received = HashSet::new();
-    let began = Instant::now();
-    let mut patience = Duration::from_micros(1);
-    while received.len() < TASKS {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "{} of {TASKS} came",
-            received.len()
-        );
-        // Sometimes it is given up before, sometimes while, sometimes after the messages are on their way.
-        let Ok(deliveries) = give_up_soon(patience).await else {
-            patience = patience * 3 / 2;
-            continue;
-        };
-        for delivery in deliveries.expect("dequeue") {
-            delivery.lease.ack().await.expect("ack");
-            assert!(
-                received.insert(delivery.message.spec.id),
-                "delivered again after its ack"
-            );
-        }
-        patience = Duration::from_micros(1);
-    }
-    assert_eq!(received, sent);
-    nothing(&connection).await;
-}
-
 /// Closing lets what was handed over be sent.
 pub async fn close_drains(fixture: &impl Fixture) {
     const TASKS: usize = 2_000;
@@ -374,7 +328,7 @@ pub async fn close_drains(fixture: &impl Fixture) {
     }
     if fixture.outlives_connections() {
         let connection = prepared(fixture).await;
-        let depth = connection.tasks.depth(QUEUE).await.expect("depth");
+        let depth = connection.tasks.depth(LANE).await.expect("depth");
         assert_eq!(
             depth.waiting, confirmed as u64,
             "what was confirmed is there, and nothing else"

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goflow_core::limits::MAX_CONTENT_BYTES;
+use goflow_core::outcome::Verdict;
+use goflow_core::record::{Filter, PageRequest};
 use goflow_core::store::{Accepted, Applied, Error};
-use goflow_core::{Backoff, Content, Start, State, TaskId, TaskSpec, TaskStore};
+use goflow_core::{
+    Backoff, Content, Deadline, Priority, Start, State, TaskId, TaskSpec, TaskStore, Unique,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Fixture, PATIENCE, accept, accept_request, apply_one, get, keyed, now, outcome, request, roomy,
-    spec, success,
+    Fixture, PATIENCE, accept, accept_request, apply_one, dispatched, get, keyed, now, outcome,
+    request, roomy, spec, success,
 };
 
 /// A task nobody pushed is absent, which is no error.
@@ -91,6 +95,69 @@ pub async fn accepted_is_got_equal(fixture: &impl Fixture) {
     }
     for spec in specs {
         assert_eq!(get(&*store, spec.id).await.spec, spec);
+    }
+}
+
+/// What a push asked for stays with the task through lists, dispatches, its end and its reopening.
+pub async fn options_travel(fixture: &impl Fixture) {
+    let store = roomy(fixture).await;
+    let (hour, odd) = (Duration::from_secs(3_600), Duration::new(7, 123_456_789));
+    let priority = |number| Priority::try_from(number).expect("a priority");
+    let specs = [
+        TaskSpec {
+            priority: priority(0),
+            ..spec()
+        },
+        TaskSpec {
+            priority: priority(3),
+            retry_of: Some(TaskId::new()),
+            ..spec()
+        },
+        TaskSpec {
+            deadline: Some(Deadline::After(hour + odd)),
+            ..spec()
+        },
+        TaskSpec {
+            deadline: Some(Deadline::At(now() + hour)),
+            ..spec()
+        },
+        TaskSpec {
+            unique: Some(Unique::while_live("a key with \"quotes\" ä")),
+            ..spec()
+        },
+        TaskSpec {
+            unique: Some(Unique::within("k", hour).or_reject()),
+            ..spec()
+        },
+        TaskSpec {
+            retention: Some(odd),
+            heartbeat_timeout: Some(odd),
+            ..spec()
+        },
+    ];
+    let requests = specs.iter().map(|spec| request(vec![spec.clone()]));
+    for accepted in store.accept(requests.collect()).await {
+        assert!(accepted.expect("accepted")[0].dispatch_now);
+    }
+    let all = Filter::default();
+    for spec in &specs {
+        assert_eq!(get(&*store, spec.id).await.spec, *spec);
+        let request = PageRequest {
+            before: None,
+            limit: specs.len(),
+        };
+        let page = store.list(&all, request).await.expect("list");
+        assert!(page.tasks.iter().any(|task| task.spec == *spec));
+        let failed = outcome(spec.id, 1, 1, Verdict::failed_for_good("no"));
+        apply_one(&*store, failed).await;
+        let record = get(&*store, spec.id).await;
+        assert_eq!((record.state, &record.spec), (State::Failed, spec));
+        assert_eq!(record.progress, None);
+        let page = store.list(&all, request).await.expect("list");
+        assert!(page.tasks.iter().any(|task| task.spec == *spec));
+        store.retry(spec.id).await.expect("retry");
+        assert_eq!(get(&*store, spec.id).await.spec, *spec);
+        assert_eq!(dispatched(&*store, spec.id).await.spec, *spec);
     }
 }
 

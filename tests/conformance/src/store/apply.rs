@@ -11,8 +11,8 @@ use goflow_core::store::Applied;
 use goflow_core::{Backoff, Content, State, TaskId, TaskSpec};
 
 use super::{
-    Fixture, accept, apply, apply_one, dispatched, failure, get, impatient, nothing_is_due, now,
-    outcome, roomy, spec, success,
+    Fixture, accept, apply, apply_one, claim, dispatched, failure, get, impatient, nothing_is_due,
+    now, outcome, roomy, spec, success,
 };
 
 /// A result is got back as the handler returned it.
@@ -77,10 +77,7 @@ pub async fn duplicate_outcomes(fixture: &impl Fixture) {
             Applied::Stale
         ]
     );
-    let permanent = Verdict::Failed {
-        error: "no".into(),
-        permanent: true,
-    };
+    let permanent = Verdict::failed_for_good("no");
     for verdict in [
         success(),
         permanent,
@@ -188,10 +185,7 @@ pub async fn failures_to_the_end(fixture: &impl Fixture) {
 pub async fn permanent_failure(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
     let id = accept(&*store, spec()).await;
-    let verdict = Verdict::Failed {
-        error: "useless".into(),
-        permanent: true,
-    };
+    let verdict = Verdict::failed_for_good("useless");
     assert_eq!(
         apply_one(&*store, outcome(id, 1, 1, verdict)).await,
         Applied::Finished(State::Failed)
@@ -204,10 +198,7 @@ pub async fn permanent_failure(fixture: &impl Fixture) {
 pub async fn clipped_error(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
     let id = accept(&*store, spec()).await;
-    let verdict = Verdict::Failed {
-        error: "ä\0".repeat(MAX_ERROR_BYTES),
-        permanent: true,
-    };
+    let verdict = Verdict::failed_for_good("ä\0".repeat(MAX_ERROR_BYTES));
     assert_eq!(
         apply_one(&*store, outcome(id, 1, 1, verdict)).await,
         Applied::Finished(State::Failed)
@@ -362,7 +353,7 @@ pub async fn unserved(fixture: &impl Fixture) {
         0
     );
     assert_eq!(store.wake_unserved(&queue, &types).await.expect("wake"), 2);
-    let due = store.claim_due(10).await.expect("claim");
+    let due = claim(&*store, 10).await;
     assert_eq!(due.len(), 2, "due at once");
     assert!(
         due.iter()

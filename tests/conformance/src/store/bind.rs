@@ -9,7 +9,9 @@ use goflow_core::{Start, StoreId, TaskSpec};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Fixture, QUIET, accept, apply_one, dispatched, nothing_is_due, outcome, roomy, spec};
+use super::{
+    Fixture, QUIET, accept, apply_one, claim, dispatched, nothing_is_due, outcome, roomy, spec,
+};
 
 fn shared() -> Identity {
     Identity {
@@ -32,7 +34,8 @@ pub async fn same_broker(fixture: &impl Fixture) {
     let broker = shared();
     store.bind(&broker).await.expect("bind");
     let id = accept(&*store, spec()).await;
-    store.confirm_dispatched(&[(id, 1)]).await.expect("confirm");
+    let confirmed = store.confirm_dispatched(broker.broker, &[(id, 1)]).await;
+    assert!(confirmed.expect("confirm"));
     let known = Identity {
         store: Some(store.id()),
         ..broker
@@ -44,10 +47,11 @@ pub async fn same_broker(fixture: &impl Fixture) {
 /// A new broker has none of the messages: what was dispatched is due, as it was; what waits goes on waiting.
 pub async fn another_broker(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
-    store.bind(&shared()).await.expect("bind");
+    let before = shared();
+    store.bind(&before).await.expect("bind");
     let confirmed = accept(&*store, spec()).await;
     store
-        .confirm_dispatched(&[(confirmed, 1)])
+        .confirm_dispatched(before.broker, &[(confirmed, 1)])
         .await
         .expect("confirm");
     let unconfirmed = accept(&*store, spec()).await;
@@ -62,7 +66,12 @@ pub async fn another_broker(fixture: &impl Fixture) {
     let unserved = accept(&*store, spec()).await;
     apply_one(&*store, outcome(unserved, 1, 1, Verdict::Unserved)).await;
     store.bind(&shared()).await.expect("bind");
-    let due = store.claim_due(10).await.expect("claim");
+    // Whoever has not heard of it may still tell what the broker before had: that counts for nothing.
+    let late = store
+        .confirm_dispatched(before.broker, &[(confirmed, 1), (unconfirmed, 1)])
+        .await;
+    assert!(!late.expect("confirm"));
+    let due = claim(&*store, 10).await;
     let mut ids: Vec<_> = due
         .iter()
         .map(|dispatch| (dispatch.spec.id, dispatch.dispatch))
@@ -98,7 +107,8 @@ pub async fn claims(fixture: &impl Fixture) {
     let (first, second) = (in_process(), in_process());
     store.bind(&first).await.expect("bind");
     let id = accept(&*store, spec()).await;
-    store.confirm_dispatched(&[(id, 1)]).await.expect("confirm");
+    let confirmed = store.confirm_dispatched(first.broker, &[(id, 1)]).await;
+    assert!(confirmed.expect("confirm"));
     for other in [&second, &shared()] {
         let refused = store.bind(other).await;
         assert!(matches!(refused, Err(Error::Claimed)), "{refused:?}");

@@ -8,7 +8,7 @@ use goflow_core::store::{Applied, Change};
 use goflow_core::{Start, State, TaskId, TaskSpec};
 
 use super::{
-    Fixture, QUIET, accept, apply_one, dispatched, failure, get, impatient, nothing_is_due,
+    Fixture, QUIET, accept, apply_one, dispatched, failure, get, impatient, nothing_is_due, now,
     outcome, roomy, spec, success,
 };
 
@@ -43,6 +43,8 @@ pub async fn cancel(fixture: &impl Fixture) {
     for id in [queued, scheduled, retrying] {
         let record = done(store.cancel(id).await.expect("cancel"));
         assert_eq!(record.state, State::Cancelled);
+        let ended = record.finished_at.expect("it ended");
+        assert!((now() - ended).abs() < Duration::from_secs(60), "{ended}");
         assert!(record.finished_at.is_some() && record.due_at.is_none() && record.result.is_none());
         assert_eq!(get(&*store, id).await, record);
         assert_eq!(forbidden(store.cancel(id).await.expect("cancel")), record);

@@ -10,8 +10,8 @@ use goflow_core::{Start, State, TaskId, TaskSpec};
 use tokio::time::Instant;
 
 use super::{
-    Fixture, QUIET, accept, accept_request, apply, apply_one, dispatched, get, nothing_is_due, now,
-    outcome, request, roomy, spec,
+    Fixture, QUIET, accept, accept_request, apply, apply_one, claim, dispatched, get,
+    nothing_is_due, now, outcome, request, roomy, spec,
 };
 
 /// A scheduled task is not given out before its time, and soon after.
@@ -38,7 +38,7 @@ pub async fn not_before_its_time(fixture: &impl Fixture) {
     nothing_is_due(&*store, QUIET).await;
     let mut missing = HashSet::from([after, at]);
     while !missing.is_empty() {
-        for due in store.claim_due(10).await.expect("claim") {
+        for due in claim(&*store, 10).await {
             assert_eq!((due.attempt, due.dispatch), (1, 1));
             assert!(missing.remove(&due.spec.id), "given out twice: {due:?}");
             let record = get(&*store, due.spec.id).await;
@@ -64,7 +64,7 @@ pub async fn sweep(fixture: &impl Fixture) {
     let fresh = accept(&*store, spec()).await;
     let waited = accept(&*store, spec()).await;
     apply_one(&*store, outcome(waited, 1, 1, Verdict::Released)).await;
-    let due = store.claim_due(10).await.expect("claim");
+    let due = claim(&*store, 10).await;
     assert_eq!(
         due.iter()
             .map(|dispatch| dispatch.spec.id)
@@ -86,9 +86,12 @@ pub async fn sweep(fixture: &impl Fixture) {
 pub async fn confirmed_is_left_alone(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
     let id = accept(&*store, spec()).await;
-    store.confirm_dispatched(&[(id, 1)]).await.expect("confirm");
     store
-        .confirm_dispatched(&[])
+        .confirm_dispatched(uuid::Uuid::nil(), &[(id, 1)])
+        .await
+        .expect("confirm");
+    store
+        .confirm_dispatched(uuid::Uuid::nil(), &[])
         .await
         .expect("confirm nothing");
     nothing_is_due(&*store, DISPATCH_DEADLINE + QUIET).await;
@@ -101,7 +104,7 @@ pub async fn late_confirmation(fixture: &impl Fixture) {
     let id = accept(&*store, spec()).await;
     apply_one(&*store, outcome(id, 1, 1, Verdict::Released)).await;
     store
-        .confirm_dispatched(&[(id, 1), (TaskId::new(), 1)])
+        .confirm_dispatched(uuid::Uuid::nil(), &[(id, 1), (TaskId::new(), 1)])
         .await
         .expect("confirm");
     let dispatch = dispatched(&*store, id).await;
@@ -114,7 +117,7 @@ pub async fn claim_limit(fixture: &impl Fixture) {
     let ids: Vec<TaskId> = due_at_once(&*store, 10).await;
     let mut claimed = HashSet::new();
     for expected in [4, 4, 2, 0] {
-        let due = store.claim_due(4).await.expect("claim");
+        let due = claim(&*store, 4).await;
         assert_eq!(due.len(), expected);
         claimed.extend(due.into_iter().map(|dispatch| dispatch.spec.id));
     }
@@ -133,7 +136,7 @@ pub async fn disjoint_claims(fixture: &impl Fixture) {
             // A caller may find all rows locked by others for a moment.
             let mut empty = 0;
             while empty < 5 {
-                let due = store.claim_due(10).await.expect("claim");
+                let due = claim(&*store, 10).await;
                 if due.is_empty() {
                     empty += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;

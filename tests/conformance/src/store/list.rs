@@ -139,10 +139,7 @@ pub async fn filters(fixture: &impl Fixture) {
         },
     )
     .await;
-    let permanent = Verdict::Failed {
-        error: "no".into(),
-        permanent: true,
-    };
+    let permanent = Verdict::failed_for_good("no");
     apply_one(&*store, outcome(failed, 1, 1, permanent)).await;
     let retrying = accept(
         &*store,
@@ -293,15 +290,7 @@ pub async fn large_content_is_omitted(fixture: &impl Fixture) {
     let failed = accept(&*store, spec()).await;
     apply_one(
         &*store,
-        outcome(
-            failed,
-            1,
-            1,
-            Verdict::Failed {
-                error: "no".into(),
-                permanent: true,
-            },
-        ),
+        outcome(failed, 1, 1, Verdict::failed_for_good("no")),
     )
     .await;
     let page = store

@@ -1,41 +1,83 @@
-//! Random sequences, and a small model that says what must come of them.
+//! A small model of a store: what the port's documentation says a task is, in as few words as possible.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use goflow_core::backoff::MAX_BACKOFF;
+use goflow_core::limits::MAX_DELAY;
 use goflow_core::outcome::Verdict;
 use goflow_core::state::CRASH_LIMIT;
-use goflow_core::store::{Applied, Change};
-use goflow_core::{State, TaskId};
+use goflow_core::store::Applied;
+use goflow_core::{State, TaskId, TaskSpec};
+use tokio::time::Instant;
 
-use super::{Fixture, accept, apply, apply_one, failure, get, impatient, outcome, roomy, success};
+/// When a row must be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Now,
+    /// Not during a walk, or, of a dispatch that nobody confirmed, perhaps.
+    Later,
+    Never,
+}
 
-/// What the port's documentation says a task is, in as few words as possible.
+/// One task.
 #[derive(Debug, Clone, PartialEq)]
-struct Model {
-    state: State,
-    attempt: u32,
+pub(super) struct Model {
+    pub(super) state: State,
+    pub(super) attempt: u32,
     limit: u32,
-    dispatch: u32,
-    waiting: bool,
+    max_attempts: u32,
+    pub(super) dispatch: u32,
+    pub(super) waiting: bool,
+    pub(super) due: Due,
     starts: u32,
-    failures: usize,
+    pub(super) failures: usize,
+    /// The key it has while it is unfinished.
+    pub(super) key: Option<String>,
+    /// Between which times its deadline passes.
+    pub(super) deadline: Option<(Instant, Instant)>,
 }
 
 impl Model {
-    fn wait(&mut self, state: State) -> Applied {
-        (self.state, self.waiting, self.starts) = (state, true, 0);
-        Applied::Waits(Duration::ZERO)
+    pub(super) fn new(spec: &TaskSpec, deadline: Option<(Instant, Instant)>) -> Self {
+        Self {
+            state: State::Queued,
+            attempt: 1,
+            limit: spec.max_attempts,
+            max_attempts: spec.max_attempts,
+            dispatch: 1,
+            waiting: false,
+            due: Due::Later,
+            starts: 0,
+            failures: 0,
+            key: spec.unique.as_ref().map(|unique| unique.key.clone()),
+            deadline,
+        }
     }
 
-    fn end(&mut self, state: State) -> Applied {
-        (self.state, self.waiting) = (state, false);
+    fn wait(&mut self, state: State, wait: Duration) -> Applied {
+        (self.state, self.waiting, self.starts) = (state, true, 0);
+        self.due = if wait.is_zero() { Due::Now } else { Due::Later };
+        Applied::Waits(wait)
+    }
+
+    pub(super) fn end(&mut self, state: State) -> Applied {
+        (self.state, self.waiting, self.due) = (state, false, Due::Never);
         Applied::Finished(state)
     }
 
-    fn apply(&mut self, attempt: u32, dispatch: u32, verdict: &Verdict) -> Applied {
+    pub(super) fn is_live(&self) -> bool {
+        !self.state.is_terminal()
+    }
+
+    /// Whether its deadline has passed; only to be asked when that is known.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|(_, latest)| Instant::now() >= latest)
+    }
+
+    pub(super) fn apply(&mut self, attempt: u32, dispatch: u32, verdict: &Verdict) -> Applied {
         let current = dispatch == self.dispatch && !self.waiting;
-        if self.state.is_terminal() || attempt != self.attempt {
+        if !self.is_live() || attempt != self.attempt {
             return Applied::Stale;
         }
         match verdict {
@@ -45,171 +87,66 @@ impl Model {
                 self.end(State::Failed)
             }
             _ if !current => Applied::Stale,
-            Verdict::Failed { .. } => {
+            Verdict::Failed { retry_after, .. } => {
                 self.failures += 1;
                 self.attempt += 1;
-                self.wait(State::Retrying)
+                let wait = retry_after.unwrap_or_default().min(MAX_BACKOFF);
+                self.wait(State::Retrying, wait)
             }
+            Verdict::Snoozed { wait } => self.wait(State::Scheduled, (*wait).min(MAX_DELAY)),
             Verdict::Started if self.starts == CRASH_LIMIT => self.end(State::Crashed),
             Verdict::Started => {
                 self.starts += 1;
                 Applied::Noted
             }
-            _ => self.wait(State::Queued),
+            _ => self.wait(State::Queued, Duration::ZERO),
+        }
+    }
+
+    pub(super) fn reopen(&mut self) {
+        if self.is_late() {
+            self.deadline = None;
+        }
+        self.limit = self.attempt + self.max_attempts;
+        self.attempt += 1;
+        self.wait(State::Queued, Duration::ZERO);
+    }
+
+    /// A claim gave it out: whether it may have, and as this attempt and dispatch.
+    pub(super) fn claim(&mut self, attempt: u32, dispatch: u32, is_held: Option<bool>) -> bool {
+        let due = match (self.waiting, is_held) {
+            (true, _) => self.due == Due::Now,
+            (false, Some(false)) => self.due != Due::Never,
+            (false, _) => false,
+        };
+        self.dispatch += u32::from(self.waiting);
+        let live = self.is_live();
+        (self.state, self.waiting, self.due) = (State::Queued, false, Due::Later);
+        live && due && (attempt, dispatch) == (self.attempt, self.dispatch)
+    }
+
+    /// A claim did not give it out: whether it need not have.
+    pub(super) fn pass_over(&mut self, is_held: Option<bool>) -> bool {
+        if self.due != Due::Now {
+            return true;
+        }
+        match (self.waiting, is_held) {
+            (false, Some(true)) => {
+                self.due = Due::Later;
+                true
+            }
+            (false, None) => true,
+            _ => false,
         }
     }
 }
 
-/// A generator of numbers that any platform repeats: xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn verdict(&mut self) -> Verdict {
-        match self.roll(12) {
-            0 => success(),
-            1..=3 => failure("no"),
-            4 => Verdict::Failed {
-                error: "useless".into(),
-                permanent: true,
-            },
-            5..=9 => Verdict::Started,
-            _ => Verdict::Released,
-        }
-    }
-}
-
-/// Whatever is done to tasks, in whatever order, the store and the model agree.
-pub async fn random_walk(fixture: &impl Fixture) {
-    let store = roomy(fixture).await;
-    let seed = u64::from_ne_bytes(
-        uuid::Uuid::new_v4().into_bytes()[..8]
-            .try_into()
-            .expect("8 bytes"),
-    ) | 1;
-    println!("seed {seed}");
-    let mut dice = Dice(seed);
-    let mut tasks: Vec<TaskId> = Vec::new();
-    let mut models: HashMap<TaskId, Model> = HashMap::new();
-    for step in 0..300 {
-        if tasks.len() < 3 || (dice.roll(20) == 0 && tasks.len() < 12) {
-            let limit = 1 + u32::try_from(dice.roll(3)).expect("small");
-            let id = accept(&*store, impatient(limit)).await;
-            tasks.push(id);
-            let (state, waiting) = (State::Queued, false);
-            models.insert(
-                id,
-                Model {
-                    state,
-                    attempt: 1,
-                    limit,
-                    dispatch: 1,
-                    waiting,
-                    starts: 0,
-                    failures: 0,
-                },
-            );
-        }
-        let id = tasks[usize::try_from(dice.roll(tasks.len() as u64)).expect("small")];
-        let limit = get(&*store, id).await.spec.max_attempts;
-        let model = models.get_mut(&id).expect("known");
-        match dice.roll(10) {
-            0 => {
-                let done = matches!(store.cancel(id).await.expect("cancel"), Change::Done(_));
-                assert_eq!(
-                    done,
-                    !model.state.is_terminal(),
-                    "seed {seed}, step {step}: cancel {model:?}"
-                );
-                if done {
-                    model.end(State::Cancelled);
-                }
-            }
-            1 | 2 => {
-                let done = matches!(store.retry(id).await.expect("retry"), Change::Done(_));
-                let may = model.state.is_terminal() && model.state != State::Succeeded;
-                assert_eq!(done, may, "seed {seed}, step {step}: retry {model:?}");
-                if done {
-                    model.limit = model.attempt + limit;
-                    model.attempt += 1;
-                    model.wait(State::Queued);
-                }
-            }
-            3 | 4 => {
-                for due in store.claim_due(100).await.expect("claim") {
-                    let model = models.get_mut(&due.spec.id).expect("known");
-                    if model.waiting {
-                        (model.state, model.waiting) = (State::Queued, false);
-                        model.dispatch += 1;
-                    }
-                    let seen = (model.state, model.attempt, model.dispatch);
-                    assert_eq!(
-                        (State::Queued, due.attempt, due.dispatch),
-                        seen,
-                        "seed {seed}, step {step}"
-                    );
-                }
-                assert!(
-                    models.values().all(|model| !model.waiting),
-                    "seed {seed}, step {step}: {models:?}"
-                );
-            }
-            more => {
-                // Mostly of the present dispatch, sometimes of one before or to come.
-                let near = |dice: &mut Dice, number: u32| match dice.roll(8) {
-                    0 => number.saturating_sub(1),
-                    1 => number + 1,
-                    _ => number,
-                };
-                let batch: Vec<_> = (4..more)
-                    .map(|_| {
-                        let (attempt, dispatch) = (
-                            near(&mut dice, model.attempt),
-                            near(&mut dice, model.dispatch),
-                        );
-                        outcome(id, attempt, dispatch, dice.verdict())
-                    })
-                    .collect();
-                let expected: Vec<_> = batch
-                    .iter()
-                    .map(|o| model.apply(o.attempt, o.dispatch, &o.verdict))
-                    .collect();
-                let applied = if let [one] = &batch[..] {
-                    vec![apply_one(&*store, one.clone()).await]
-                } else {
-                    apply(&*store, batch.clone()).await
-                };
-                assert_eq!(applied, expected, "seed {seed}, step {step}: {batch:?}");
-            }
-        }
-        let record = get(&*store, id).await;
-        let model = &models[&id];
-        let seen = (
-            record.state,
-            record.attempt,
-            record.dispatch,
-            record.attempts.len(),
-        );
-        assert_eq!(
-            seen,
-            (model.state, model.attempt, model.dispatch, model.failures),
-            "seed {seed}, step {step}"
-        );
-        assert_eq!(
-            record.due_at.is_some(),
-            model.waiting,
-            "seed {seed}, step {step}"
-        );
-        assert_eq!(
-            record.finished_at.is_some(),
-            model.state.is_terminal(),
-            "seed {seed}, step {step}"
-        );
-    }
+/// The unfinished task that has a key.
+pub(super) fn holder<'a>(
+    models: impl IntoIterator<Item = (&'a TaskId, &'a Model)>,
+    key: &str,
+) -> Option<TaskId> {
+    let mut models = models.into_iter();
+    let found = models.find(|(_, model)| model.is_live() && model.key.as_deref() == Some(key));
+    found.map(|(id, _)| *id)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goflow_conformance::broker::{PATIENCE, QUEUE, message, next, nothing, prepared, submit};
+use goflow_conformance::broker::{LANE, PATIENCE, message, next, nothing, prepared, submit};
 use goflow_core::broker::{Error, Tombstone};
 use goflow_core::signal::Signal;
 use goflow_core::{TaskId, WorkerId};
@@ -22,7 +22,7 @@ async fn a_restart_loses_nothing() {
     let held = next(&connection).await;
     submit(&connection, message("waits")).await;
     let tasks = connection.tasks.clone();
-    let waiting = tokio::spawn(async move { tasks.dequeue("elsewhere", 1, PATIENCE).await });
+    let waiting = tokio::spawn(async move { tasks.dequeue("elsewhere.1", 1, PATIENCE).await });
 
     server.0.stop().unwrap();
     let submitting = {
@@ -42,7 +42,7 @@ async fn a_restart_loses_nothing() {
         let delivery = eventually(PATIENCE, async || {
             let mut deliveries = connection
                 .tasks
-                .dequeue(QUEUE, 1, Duration::from_secs(2))
+                .dequeue(LANE, 1, Duration::from_secs(2))
                 .await
                 .ok()?;
             deliveries.pop()
@@ -82,7 +82,7 @@ async fn a_waiting_dequeue_ends_when_the_server_does() {
     let connection = prepared(&server).await;
     let tasks = connection.tasks.clone();
     let waiting =
-        tokio::spawn(async move { tasks.dequeue(QUEUE, 1, Duration::from_secs(60)).await });
+        tokio::spawn(async move { tasks.dequeue(LANE, 1, Duration::from_secs(60)).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     server.0.kill().unwrap();
     let lost = timeout(Duration::from_secs(5), waiting)
@@ -94,7 +94,7 @@ async fn a_waiting_dequeue_ends_when_the_server_does() {
     let began = Instant::now();
     let lost = connection
         .tasks
-        .dequeue(QUEUE, 1, Duration::from_secs(1))
+        .dequeue(LANE, 1, Duration::from_secs(1))
         .await;
     assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");
     let lost = connection.control.ping().await;
@@ -114,6 +114,28 @@ async fn a_waiting_dequeue_ends_when_the_server_does() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_outlasts_the_server() {
+    let mut server = start().await;
+    let connection = prepared(&server).await;
+    connection.tasks.set_paused(LANE, true).await.unwrap();
+    submit(&connection, message("kept")).await;
+    server.0.restart().unwrap();
+    eventually(PATIENCE, async || connection.tasks.lease(LANE).await)
+        .await
+        .unwrap();
+    nothing(&connection).await;
+    connection.tasks.prepare(LANE, None).await.unwrap();
+    nothing(&connection).await;
+    let waiting = {
+        let tasks = connection.tasks.clone();
+        tokio::spawn(async move { tasks.dequeue(LANE, 1, PATIENCE).await })
+    };
+    connection.tasks.set_paused(LANE, false).await.unwrap();
+    let deliveries = waiting.await.unwrap().unwrap();
+    assert_eq!(deliveries[0].message.spec.payload.bytes, "kept");
 }
 
 /// Whether every thread of a process has stopped: the signal takes a moment.
@@ -141,7 +163,7 @@ async fn a_server_that_hangs_is_unavailable() {
         .unwrap();
     let began = Instant::now();
     let (dequeued, submitted, acked, pinged) = tokio::join!(
-        connection.tasks.dequeue(QUEUE, 1, Duration::from_secs(1)),
+        connection.tasks.dequeue(LANE, 1, Duration::from_secs(1)),
         connection.tasks.submit(vec![message("lost")]),
         held.lease.ack(),
         connection.control.ping(),

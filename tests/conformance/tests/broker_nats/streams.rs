@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use goflow_conformance::broker::{
-    Fixture, PATIENCE, QUEUE, message, next, nothing, prepared, submit, submit_all,
+    Fixture, LANE, PATIENCE, QUEUE, message, next, nothing, prepared, submit, submit_all,
 };
 use goflow_core::broker::{Error, Tombstone};
 use goflow_core::{StoreId, TaskId};
@@ -23,7 +23,7 @@ async fn engines_that_start_at_once_agree() {
     let starting = (0..8).map(|_| async {
         let connection = server.connect().await;
         let identity = connection.control.identify().await.unwrap();
-        connection.tasks.prepare(QUEUE, None).await.unwrap();
+        connection.tasks.prepare(LANE, None).await.unwrap();
         identity.broker
     });
     let brokers = join_all(starting).await;
@@ -40,7 +40,7 @@ async fn large_messages_do_not_come_all_at_once() {
     let connection = prepared(&server).await;
     connection
         .tasks
-        .prepare(QUEUE, Some(Duration::from_secs(30)))
+        .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .unwrap();
     submit_all(
@@ -50,13 +50,13 @@ async fn large_messages_do_not_come_all_at_once() {
     .await;
     let first = connection
         .tasks
-        .dequeue(QUEUE, TASKS, PATIENCE)
+        .dequeue(LANE, TASKS, PATIENCE)
         .await
         .unwrap();
     assert!((50..TASKS).contains(&first.len()), "{}", first.len());
     let rest = connection
         .tasks
-        .dequeue(QUEUE, TASKS, PATIENCE)
+        .dequeue(LANE, TASKS, PATIENCE)
         .await
         .unwrap();
     assert_eq!(first.len() + rest.len(), TASKS);
@@ -99,7 +99,7 @@ async fn what_cannot_be_decoded_is_set_aside() {
     .await
     .unwrap();
     eventually(PATIENCE, async || {
-        connection.tasks.depth(QUEUE).await.unwrap() == Default::default()
+        connection.tasks.depth(LANE).await.unwrap() == Default::default()
     })
     .await
     .unwrap();
@@ -160,11 +160,11 @@ async fn a_wiped_store_is_made_anew() {
     assert!(matches!(gone[0], Err(Error::NoChannel { .. })), "{gone:?}");
     let gone = connection
         .tasks
-        .dequeue(QUEUE, 1, Duration::from_secs(1))
+        .dequeue(LANE, 1, Duration::from_secs(1))
         .await;
     assert!(matches!(gone, Err(Error::NoChannel { .. })), "{gone:?}");
     assert!(matches!(
-        connection.tasks.lease(QUEUE).await,
+        connection.tasks.lease(LANE).await,
         Err(Error::NoChannel { .. })
     ));
 
@@ -172,7 +172,7 @@ async fn a_wiped_store_is_made_anew() {
     assert_ne!(after.broker, before.broker, "another incarnation");
     assert_eq!(after.store, None);
     connection.control.bind(store).await.unwrap();
-    connection.tasks.prepare(QUEUE, None).await.unwrap();
+    connection.tasks.prepare(LANE, None).await.unwrap();
     submit(&connection, message("after")).await;
     next(&connection).await.lease.ack().await.unwrap();
     let stone = Tombstone {
@@ -199,7 +199,7 @@ async fn what_differs_is_brought_up_to_date() {
     })
     .await
     .unwrap();
-    other.tasks.prepare(QUEUE, None).await.unwrap();
+    other.tasks.prepare(LANE, None).await.unwrap();
     let jetstream = jetstream::new(async_nats::connect(server.0.url()).await.unwrap());
     let info = jetstream
         .get_stream(format!("GF_Q_{QUEUE}"))
@@ -210,7 +210,7 @@ async fn what_differs_is_brought_up_to_date() {
         .unwrap();
     assert_eq!((info.config.max_messages, info.state.messages), (7, 1));
     assert_eq!(
-        other.tasks.lease(QUEUE).await.unwrap(),
+        other.tasks.lease(LANE).await.unwrap(),
         Duration::from_secs(1),
         "the lease stays as it was"
     );

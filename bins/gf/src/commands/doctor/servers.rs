@@ -208,7 +208,7 @@ async fn varz(monitor: &str) -> Result<Varz> {
 
 /// Checks a Postgres.
 pub(super) async fn store(url: &StoreUrl, report: &mut Report) -> Result<()> {
-    match adapters::store(url).await {
+    match adapters::store(url, adapters::Room::default()).await {
         Ok(store) => {
             let pinged = store.ping().await;
             match &pinged {

@@ -1,0 +1,70 @@
+//! Tasks that did not succeed, grouped.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::Bound;
+
+use time::OffsetDateTime;
+
+use super::MemoryStore;
+use super::scan::SLICE;
+use crate::name::TaskType;
+use crate::record::{DeadGroup, TaskRecord};
+use crate::state::State;
+
+/// Characters of an error that tell groups apart.
+const ERROR_CHARS: usize = 200;
+
+type Groups = HashMap<(TaskType, State, String), DeadGroup>;
+
+impl MemoryStore {
+    pub(super) async fn group_dead(&self, since: OffsetDateTime, limit: usize) -> Vec<DeadGroup> {
+        let mut groups = Groups::new();
+        let mut after = Bound::Unbounded;
+        loop {
+            let mut last = None;
+            {
+                let tables = self.tables();
+                let slice = tables.finished.range((after, Bound::Unbounded)).take(SLICE);
+                for (id, row) in slice {
+                    last = Some(*id);
+                    add(&mut groups, &row.record, since);
+                }
+            }
+            let Some(id) = last else { break };
+            after = Bound::Excluded(id);
+            tokio::task::yield_now().await;
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_unstable_by_key(|group| Reverse((group.count, group.newest)));
+        groups.truncate(limit);
+        groups
+    }
+}
+
+fn add(groups: &mut Groups, record: &TaskRecord, since: OffsetDateTime) {
+    let Some(finished_at) = record.finished_at.filter(|at| *at >= since) else {
+        return;
+    };
+    if !matches!(
+        record.state,
+        State::Failed | State::Crashed | State::Expired
+    ) {
+        return;
+    }
+    let error = record.error.as_deref().unwrap_or_default();
+    let error: String = error.chars().take(ERROR_CHARS).collect();
+    let (id, task_type) = (record.spec.id, record.spec.task_type.clone());
+    let key = (task_type.clone(), record.state, error.clone());
+    let group = groups.entry(key).or_insert_with(|| DeadGroup {
+        task_type,
+        state: record.state,
+        error,
+        count: 0,
+        newest: id,
+        last_finished_at: finished_at,
+    });
+    group.count += 1;
+    group.newest = group.newest.max(id);
+    group.last_finished_at = group.last_finished_at.max(finished_at);
+}

@@ -1,0 +1,163 @@
+//! What an engine must look at, and when.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::Now;
+use super::tables::{Row, Tables};
+use crate::broker::Tombstone;
+use crate::id::TaskId;
+use crate::name::{QueueName, TaskType};
+use crate::state::State;
+use crate::store::{DISPATCH_DEADLINE, Dispatch, Due, EXPIRED_ERROR, HELD_FOR};
+use crate::task::Deadline;
+
+impl Tables {
+    pub(super) fn claim_due(
+        &mut self,
+        limit: usize,
+        held: Option<&HashSet<TaskId>>,
+        now: Now,
+    ) -> Due {
+        let last = (now.instant, TaskId::from(uuid::Uuid::max()));
+        // While nobody knows what is held, only those count that the answer would not matter to.
+        let matters = |id: &TaskId| {
+            held.is_some()
+                || self
+                    .live
+                    .get(id)
+                    .is_some_and(|row| row.live.waiting || row.has_expired(now))
+        };
+        let due = self.due.range(..=last).map(|(_, id)| *id);
+        let ids: Vec<_> = due.filter(matters).take(limit).collect();
+        let mut due = Due {
+            looked_at: ids.len(),
+            ..Due::default()
+        };
+        for id in ids {
+            let Some(mut row) = self.take(id) else {
+                continue;
+            };
+            if row.has_expired(now) {
+                due.expired.push(Tombstone {
+                    task: id,
+                    dispatch: row.live.dispatch,
+                });
+                row.record.error = Some(EXPIRED_ERROR.to_owned());
+                self.finish(row, State::Expired, now.shown, now);
+                continue;
+            }
+            if !row.live.waiting && held.is_some_and(|held| held.contains(&id)) {
+                row.look_again(HELD_FOR, now);
+                self.put(row);
+                continue;
+            }
+            if row.live.waiting {
+                row.live.waiting = false;
+                row.live.state = State::Queued;
+                row.live.dispatch += 1;
+            }
+            row.look_again(DISPATCH_DEADLINE, now);
+            due.dispatches.push(Dispatch {
+                spec: row.record.spec.clone(),
+                attempt: row.live.attempt,
+                dispatch: row.live.dispatch,
+            });
+            self.put(row);
+        }
+        due
+    }
+
+    pub(super) fn confirm(&mut self, id: TaskId, dispatch: u32) {
+        if let Some(row) = self.live.get_mut(&id)
+            && !row.live.waiting
+            && row.live.dispatch == dispatch
+        {
+            let deadline = row.deadline.map(|deadline| deadline.instant);
+            if let Some(due) = std::mem::replace(&mut row.due, deadline) {
+                self.due.remove(&(due, id));
+            }
+            self.due.extend(deadline.map(|deadline| (deadline, id)));
+        }
+    }
+
+    /// Makes every row due that the broker was thought to have.
+    pub(super) fn redispatch_all(&mut self, now: Now) {
+        for (id, row) in self.live.iter_mut().filter(|(_, row)| !row.live.waiting) {
+            if let Some(due) = row.due.replace(now.instant) {
+                self.due.remove(&(due, *id));
+            }
+            self.due.insert((now.instant, *id));
+        }
+    }
+
+    pub(super) fn wake_unserved(
+        &mut self,
+        queue: &QueueName,
+        task_type: &TaskType,
+        now: Now,
+    ) -> u64 {
+        let place = (queue.clone(), task_type.clone());
+        let Some(ids) = self.unserved.get(&place) else {
+            return 0;
+        };
+        for id in ids {
+            let Some(row) = self.live.get_mut(id) else {
+                continue;
+            };
+            if let Some(due) = row.due.replace(now.instant) {
+                self.due.remove(&(due, *id));
+            }
+            self.due.insert((now.instant, *id));
+            row.record.due_at = Some(now.shown);
+        }
+        ids.len() as u64
+    }
+}
+
+impl Row {
+    fn has_expired(&self, now: Now) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline.instant <= now.instant)
+    }
+
+    /// Has an engine look at the row after `wait`, or at its deadline if that comes first.
+    pub(super) fn look_again(&mut self, wait: Duration, now: Now) {
+        self.due = Some(self.no_later(now.after(wait)).instant);
+    }
+
+    fn no_later(&self, time: Now) -> Now {
+        match self.deadline {
+            Some(deadline) if deadline.instant < time.instant => deadline,
+            _ => time,
+        }
+    }
+}
+
+impl Now {
+    fn after(self, wait: Duration) -> Self {
+        // A wait beyond what the clock can hold is as good as the longest one that pushes may ask for.
+        let wait = wait.min(2 * crate::limits::MAX_DELAY);
+        Self {
+            instant: self.instant + wait,
+            shown: self.shown + wait,
+        }
+    }
+
+    /// When a task that is accepted now expires. What has passed already passes now.
+    pub(super) fn deadline(self, deadline: Deadline) -> Self {
+        match deadline {
+            Deadline::After(wait) => self.after(wait),
+            Deadline::At(time) => {
+                self.after(Duration::try_from(time - self.shown).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Lets a row wait, no longer than until its deadline.
+pub(super) fn set_due(row: &mut Row, wait: Duration, now: Now) {
+    let due = row.no_later(now.after(wait));
+    row.due = Some(due.instant);
+    row.record.due_at = Some(due.shown);
+}
