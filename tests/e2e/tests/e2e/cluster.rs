@@ -76,6 +76,24 @@ impl Cluster {
         write_handler(&self.handlers(), name, script)
     }
 
+    /// Adds the handler `mark`, which writes its payload into the ledger it gives and returns it.
+    pub(crate) fn marking(&self) -> Result<PathBuf> {
+        let ledger = self.dir.path().join("ledger");
+        // One write, since several of them append at once.
+        let script = format!(
+            "payload=$(cat)\necho \"$payload\" >> {}\necho \"$payload\"",
+            ledger.display()
+        );
+        self.handler("mark", &script)?;
+        Ok(ledger)
+    }
+
+    /// The streams of the broker, as any client of NATS sees them.
+    pub(crate) async fn jetstream(&self) -> Result<async_nats::jetstream::Context> {
+        let nats = async_nats::connect(self.nats.url()).await?;
+        Ok(async_nats::jetstream::new(nats))
+    }
+
     /// Adds the three handlers of the original project.
     pub(crate) fn original_handlers(&self) -> Result<()> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/handlers");
@@ -107,12 +125,33 @@ impl Cluster {
     }
 }
 
+/// Runs the command line to its end: its exit code, and what it printed to stdout and stderr.
+pub(crate) async fn gf(args: &[&str]) -> Result<(i32, String, String)> {
+    let mut process = Process::gf(args)?;
+    let status = process.wait_exit(PATIENCE).await?;
+    Ok((
+        status.code().unwrap_or(-1),
+        process.stdout(),
+        process.stderr(),
+    ))
+}
+
 /// Adds an executable handler to a directory.
 pub(crate) fn write_handler(dir: &Path, name: &str, script: &str) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(())
+}
+
+/// What a gateway answered to a push.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Whether it says when to try again.
+    pub(crate) retry_after: bool,
+    pub(crate) body: Value,
+    pub(crate) took: Duration,
 }
 
 /// A gateway as an HTTP client sees it.
@@ -153,6 +192,41 @@ impl Client {
             status,
             serde_json::from_str(&answer.text().await?).unwrap_or_default(),
         ))
+    }
+
+    /// The answer to a push, whatever it is, with how long it took.
+    pub(crate) async fn try_push(&self, task: &Value) -> Result<Answer> {
+        let asked = Instant::now();
+        let request = self.http.post(format!("{}/v1/tasks", self.url)).json(task);
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().contains_key("retry-after");
+        let body = serde_json::from_str(&answer.text().await?).unwrap_or_default();
+        Ok(Answer {
+            status,
+            retry_after,
+            body,
+            took: asked.elapsed(),
+        })
+    }
+
+    /// Waits until `/readyz` answers with this status and says this of a part (`store` or `broker`).
+    pub(crate) async fn says_ready(
+        &self,
+        status: u16,
+        part: &str,
+        ok: bool,
+        patience: Duration,
+    ) -> Result<()> {
+        eventually(patience, async || {
+            let (answered, body) = self.get("/readyz").await?;
+            ensure!(
+                answered == status && body[part]["ok"] == ok,
+                "{answered} {body}"
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// Pushes a task; its id.

@@ -6,17 +6,7 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::{Postgres, Process, eventually};
 use serde_json::{Value, json};
 
-use crate::cluster::{Client, PATIENCE, ledger, write_handler};
-
-async fn gf(args: &[&str]) -> Result<(i32, String, String)> {
-    let mut process = Process::gf(args)?;
-    let status = process.wait_exit(PATIENCE).await?;
-    Ok((
-        status.code().unwrap_or(-1),
-        process.stdout(),
-        process.stderr(),
-    ))
-}
+use crate::cluster::{Client, PATIENCE, gf, ledger, write_handler};
 
 fn examples() -> String {
     format!("{}/../../examples/handlers", env!("CARGO_MANIFEST_DIR"))

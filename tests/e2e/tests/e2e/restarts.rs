@@ -1,86 +1,20 @@
 //! Servers and gateways that restart under load: no accepted task is lost, nor any result.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
-use tokio::task::JoinHandle;
 
-use crate::cluster::{Client, Cluster, PATIENCE};
-
-/// Pushes through a gateway until it is told to stop; counts what was accepted.
-struct Load {
-    stop: Arc<AtomicBool>,
-    accepted: Arc<AtomicUsize>,
-    pushing: Vec<JoinHandle<Result<()>>>,
-}
-
-impl Load {
-    fn start(urls: &[&str]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let push = |(pusher, url): (usize, &&str)| {
-            let (stop, accepted, client) = (stop.clone(), accepted.clone(), Client::new(url));
-            tokio::spawn(async move {
-                let mut n = 0;
-                while !stop.load(Ordering::SeqCst) {
-                    n += 1;
-                    client
-                        .push_surely(
-                            &format!("{pusher}-{n}"),
-                            &json!({"type": "echo", "payload": n}),
-                        )
-                        .await?;
-                    accepted.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(())
-            })
-        };
-        let pushing = urls.iter().cycle().take(4).enumerate().map(push).collect();
-        Self {
-            stop,
-            accepted,
-            pushing,
-        }
-    }
-
-    async fn accepts(&self, more: usize) -> Result<()> {
-        let wanted = self.accepted.load(Ordering::SeqCst) + more;
-        eventually(PATIENCE, async || {
-            self.accepted.load(Ordering::SeqCst) >= wanted
-        })
-        .await
-    }
-
-    async fn end(self, cluster: &Cluster) -> Result<()> {
-        self.stop.store(true, Ordering::SeqCst);
-        for pushing in self.pushing {
-            pushing.await??;
-        }
-        let accepted = self.accepted.load(Ordering::SeqCst);
-        let done =
-            "select count(*) from goflow_tasks where state = 'succeeded' and result = payload";
-        cluster
-            .counted(done, accepted.try_into()?, PATIENCE)
-            .await?;
-        let all = cluster.count("select count(*) from goflow_tasks")?;
-        ensure!(
-            all == i64::try_from(accepted)?,
-            "{all} tasks, {accepted} were accepted"
-        );
-        Ok(())
-    }
-}
+use crate::cluster::{Client, Cluster};
+use crate::load::Load;
 
 #[tokio::test]
 async fn nats_restarts_under_load() -> Result<()> {
     let mut cluster = Cluster::start().await?;
     let gateway = cluster.gateway(&[])?;
     let _worker = cluster.worker(&[])?;
-    let load = Load::start(&[gateway.url()]);
+    let load = Load::start(&[gateway.url()], "echo");
     load.accepts(200).await?;
     cluster.nats.kill()?;
     // Pushes need the store only.
@@ -89,7 +23,8 @@ async fn nats_restarts_under_load() -> Result<()> {
     load.accepts(200).await?;
     cluster.nats.restart()?;
     load.accepts(200).await?;
-    load.end(&cluster).await
+    load.end(&cluster).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -98,7 +33,7 @@ async fn postgres_restarts_under_load() -> Result<()> {
     let gateway = cluster.gateway(&[])?;
     let _worker = cluster.worker(&[])?;
     let client = Client::new(gateway.url());
-    let load = Load::start(&[gateway.url()]);
+    let load = Load::start(&[gateway.url()], "echo");
     load.accepts(200).await?;
     cluster.postgres.kill_immediate()?;
     eventually(Duration::from_secs(10), async || {
@@ -113,7 +48,8 @@ async fn postgres_restarts_under_load() -> Result<()> {
     ensure!(status == 503, "a push without a store: {status} {body}");
     cluster.postgres.start_again()?;
     load.accepts(200).await?;
-    load.end(&cluster).await
+    load.end(&cluster).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -123,7 +59,7 @@ async fn gateways_and_workers_roll_under_load() -> Result<()> {
     let mut second = cluster.gateway(&[])?;
     let mut left = cluster.worker(&[])?;
     let mut right = cluster.worker(&[])?;
-    let load = Load::start(&[first.url(), second.url()]);
+    let load = Load::start(&[first.url(), second.url()], "echo");
     for _ in 0..2 {
         load.accepts(100).await?;
         first.terminate()?;
@@ -147,5 +83,6 @@ async fn gateways_and_workers_roll_under_load() -> Result<()> {
         right.kill()?;
         right.start_again()?;
     }
-    load.end(&cluster).await
+    load.end(&cluster).await?;
+    Ok(())
 }
