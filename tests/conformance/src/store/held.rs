@@ -15,13 +15,14 @@ use super::{
 };
 
 /// Makes every dispatched row due.
-async fn doubt_all(store: &dyn TaskStore) {
+async fn doubt_all(store: &dyn TaskStore) -> Uuid {
     let broker = Identity {
         broker: Uuid::new_v4(),
         store: None,
         in_process: false,
     };
     store.bind(&broker).await.expect("bind");
+    broker.broker
 }
 
 fn sorted(due: &Due) -> Vec<(TaskId, u32)> {
@@ -43,7 +44,7 @@ pub async fn held_rows_are_left_alone(fixture: &impl Fixture) {
     };
     let late = accept(&*store, late).await;
     sleep(Duration::from_millis(100)).await;
-    doubt_all(&*store).await;
+    let broker = doubt_all(&*store).await;
     let due = claim_held(&*store, 10, &[held, waiting, late]).await;
     let mut expected = [(lost, 1), (waiting, 2)];
     expected.sort_unstable();
@@ -58,10 +59,8 @@ pub async fn held_rows_are_left_alone(fixture: &impl Fixture) {
     let record = get(&*store, held).await;
     assert_eq!((record.state, record.dispatch), (State::Queued, 1));
     let all = [(lost, 1), (waiting, 2)];
-    store
-        .confirm_dispatched(uuid::Uuid::nil(), &all)
-        .await
-        .expect("confirm");
+    let confirmed = store.confirm_dispatched(broker, &all).await;
+    assert!(confirmed.expect("confirm"));
     // It is looked at again, but not as soon as what was dispatched.
     nothing_is_due(&*store, DISPATCH_DEADLINE + QUIET).await;
 }
