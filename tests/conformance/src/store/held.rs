@@ -14,7 +14,7 @@ use super::{
     spec,
 };
 
-/// Makes every dispatched row due.
+/// Makes every dispatched row due, by another broker, which is given.
 async fn doubt_all(store: &dyn TaskStore) -> Uuid {
     let broker = Identity {
         broker: Uuid::new_v4(),
