@@ -37,8 +37,17 @@ pub use registry::WorkerSeen;
 /// Finished tasks that a receiver of [`GoFlow::finished`](crate::GoFlow::finished) may be behind.
 const FINISHED_BACKLOG: usize = 8_192;
 
+/// How long a stop waits for pushes under way to be committed.
+const PUSH_PATIENCE: Duration = Duration::from_secs(6);
+
 /// How long a stop waits for what is to be published and confirmed.
 const DISPATCH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a drain looks whether tasks are left.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// As good as never, yet safe to add to any time.
+const AGES: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long a stop waits for outcomes that are on their way through an in-process broker.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
@@ -111,6 +120,8 @@ struct Core {
     finished: broadcast::Sender<TaskId>,
     /// Told when tasks finish: there may be room for another push.
     room: Notify,
+    /// Fires when no more pushes are taken, and waits end.
+    stopping: CancellationToken,
     /// Fires when another process took over the store of an in-process broker.
     lost_claim: CancellationToken,
 }
@@ -136,6 +147,7 @@ impl Engine {
             prepared: prepare::Prepared::default(),
             finished: broadcast::channel(FINISHED_BACKLOG).0,
             room: Notify::new(),
+            stopping: CancellationToken::new(),
             lost_claim: CancellationToken::new(),
         });
         core.prepare().await?;
@@ -168,13 +180,13 @@ impl Engine {
 
     /// Takes no more pushes and finishes those under way.
     pub(crate) async fn stop_pushing(self, loops: &mut Loops) -> Stopping {
-        let Self {
-            core,
-            accept,
-            publish,
-        } = self;
-        drop((accept, publish));
-        while loops.pushing.join_next().await.is_some() {}
+        let core = self.core;
+        core.stopping.cancel();
+        let pushed = async { while loops.pushing.join_next().await.is_some() {} };
+        if tokio::time::timeout(PUSH_PATIENCE, pushed).await.is_err() {
+            warn!("stopped before all pushes were answered");
+            loops.pushing.abort_all();
+        }
         // What is left is swept up by another engine, or by this one when it starts again.
         if tokio::time::timeout(DISPATCH_PATIENCE, dispatch::flush(&core))
             .await
@@ -216,7 +228,7 @@ impl Core {
 
     /// Waits until no task is queued or retrying, for `grace` at most; how many still are.
     async fn drain(&self, grace: Duration) -> u64 {
-        let deadline = Instant::now() + grace;
+        let deadline = Instant::now() + grace.min(AGES);
         loop {
             let room = self.room.notified();
             let unfinished = match self.store.queue_counts().await {
@@ -226,7 +238,9 @@ impl Core {
             if unfinished == 0 || Instant::now() >= deadline {
                 return unfinished;
             }
-            tokio::select! { () = room => {}, () = tokio::time::sleep_until(deadline) => {} }
+            // A task that goes on to wait for its time makes no sound.
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+            tokio::select! { () = room => {}, () = tokio::time::sleep_until(look_again) => {} }
         }
     }
 

@@ -38,6 +38,13 @@ pub struct Outcome {
     pub spec: Option<Box<TaskSpec>>,
 }
 
+impl Outcome {
+    /// Which run it speaks of: its worker, and when it started.
+    pub fn start(&self) -> Option<(WorkerId, OffsetDateTime)> {
+        self.started_at.map(|at| (self.worker, at))
+    }
+}
+
 /// What happened to a delivered attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

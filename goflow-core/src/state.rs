@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::backoff::{Backoff, MAX_BACKOFF};
+use crate::id::WorkerId;
 use crate::limits::MAX_DELAY;
 use crate::name::{QueueName, TaskType};
 use crate::outcome::{Outcome, Verdict};
@@ -117,6 +119,8 @@ pub struct Live {
     pub waiting: bool,
     /// Deliveries recorded as started since the last outcome.
     pub starts: u32,
+    /// Who recorded the last of them, and when it started: the same record may come again.
+    pub last_start: Option<(WorkerId, OffsetDateTime)>,
     /// Times in a row that a worker without its handler gave it back.
     pub unserved: u32,
     /// The wait between attempts.
@@ -189,6 +193,9 @@ impl Live {
                 wait: (*wait).min(MAX_DELAY),
                 unserved: 0,
             },
+            Verdict::Started if self.last_start.is_some() && self.last_start == outcome.start() => {
+                Next::Stale
+            }
             Verdict::Started if self.starts >= CRASH_LIMIT => Next::Finish(State::Crashed),
             Verdict::Started => Next::Started {
                 starts: self.starts + 1,
@@ -228,12 +235,11 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use time::OffsetDateTime;
     use uuid::Uuid;
 
     use super::*;
     use crate::content::Content;
-    use crate::id::{TaskId, WorkerId};
+    use crate::id::TaskId;
 
     fn live() -> Live {
         Live {
@@ -243,6 +249,7 @@ mod tests {
             dispatch: 1,
             waiting: false,
             starts: 0,
+            last_start: None,
             unserved: 0,
             backoff: Backoff::Fixed(Duration::from_secs(4)),
         }
@@ -361,6 +368,11 @@ mod tests {
             next(&row, 1, 1, Verdict::Started),
             Next::Finish(State::Crashed)
         );
+        // The record of a start that comes again is no other start.
+        let mut started = outcome(1, 1, Verdict::Started);
+        started.started_at = Some(OffsetDateTime::UNIX_EPOCH);
+        row.last_start = started.start();
+        assert_eq!(row.next(&started, false, 0.5), Next::Stale);
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod renew;
 mod report;
 mod run;
 mod slot;
+mod tombs;
 
 use beat::Beat;
 pub use lanes::LaneOrder;
@@ -49,6 +50,9 @@ pub const DEFAULT_WORKERS: usize = 5;
 
 /// How long a drain lets handlers go on, unless said otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
+
+/// How long a drain waits for handlers that were told to end, which are aborted before.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long a drain waits for outcomes to be confirmed after the grace.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
@@ -255,7 +259,14 @@ impl Worker {
         {
             info!(worker = %pool.worker, held = pool.held.len(), "the grace is over: giving back what still runs");
             pool.leaving.cancel();
-            finish(&mut running.work).await;
+            if tokio::time::timeout(LEAVE_PATIENCE, finish(&mut running.work))
+                .await
+                .is_err()
+            {
+                // Outcomes that nobody takes hold the slots up.
+                running.abandon.cancel();
+                finish(&mut running.work).await;
+            }
         }
         // A fetch that was under way at the drain may have brought more.
         pool.give_back_rest().await;

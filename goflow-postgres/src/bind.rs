@@ -23,6 +23,9 @@ type Meta = (
     Option<Uuid>,
 );
 
+/// How long one call makes rows due.
+const REBIND_FOR: std::time::Duration = std::time::Duration::from_secs(2);
+
 impl PostgresStore {
     pub(crate) async fn bind_broker(&self, broker: &Identity) -> Result<(), Error> {
         if let Some(bound) = broker.store.filter(|store| *store != self.id()) {
@@ -60,7 +63,8 @@ impl PostgresStore {
         if is_new || from.is_some() {
             self.rebinding.store(true, Ordering::Relaxed);
             // What cannot be done within this call, the next ones that claim go on with.
-            while self.rebinding.load(Ordering::Relaxed) {
+            let begun = tokio::time::Instant::now();
+            while self.rebinding.load(Ordering::Relaxed) && begun.elapsed() < REBIND_FOR {
                 self.rebind_some().await?;
             }
         }

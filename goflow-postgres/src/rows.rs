@@ -187,6 +187,10 @@ pub(crate) struct LiveRow {
     options: Option<Json<PushOptions>>,
     /// Whether its deadline has passed.
     pub(crate) late: bool,
+    #[sqlx(default)]
+    worker: Option<Uuid>,
+    #[sqlx(default)]
+    started_at: Option<OffsetDateTime>,
 }
 
 impl LiveRow {
@@ -206,6 +210,7 @@ impl LiveRow {
             dispatch: count(self.dispatch),
             waiting: self.waiting,
             starts: count(self.starts),
+            last_start: self.worker.map(WorkerId).zip(self.started_at),
             unserved: count(self.unserved),
             backoff: self
                 .backoff

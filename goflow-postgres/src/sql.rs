@@ -181,7 +181,7 @@ statements! {
     /// Locks rows and gives what decides.
     LOCK_ROWS = "
         select id, state, attempt, attempt_limit, dispatch, waiting, starts, unserved, backoff, queue, type, options,
-            coalesce(deadline_at <= now(), false) as late
+            coalesce(deadline_at <= now(), false) as late, worker, started_at
         from gf_task where id = any($1) order by id for update";
     /// Moves rows into the history.
     FINISH = "

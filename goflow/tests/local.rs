@@ -502,3 +502,23 @@ async fn the_queue_of_an_unserved_task_is_visible() {
     flow.cancel(id).await.unwrap();
     flow.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn closing_ends_waits() {
+    let flow = GoFlow::local()
+        .grace(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    flow.start().await.unwrap();
+    let id = flow.push(Task::json("nobody", &()).unwrap()).await.unwrap();
+    let waiting = flow.clone();
+    let wait = tokio::spawn(async move { waiting.wait(id, Duration::MAX).await });
+    // Until it waits.
+    while !wait.is_finished() && flow.get(id).await.unwrap().state != State::Queued {
+        tokio::task::yield_now().await;
+    }
+    let closed = tokio::time::timeout(PATIENCE, flow.close()).await.unwrap();
+    assert!(matches!(closed, Err(Error::Unfinished(1))), "{closed:?}");
+    let waited = tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+    assert!(waited.is_err(), "{waited:?}");
+}

@@ -127,6 +127,8 @@ mod tests {
             "10s",
             "--max-attempts",
             "2",
+            "--backoff",
+            "1s,10s",
             "--timeout-per-attempt",
             "1m",
             "--tag",

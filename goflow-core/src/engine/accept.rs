@@ -30,7 +30,7 @@ pub(super) async fn run(core: Arc<Core>, mut requests: mpsc::Receiver<Request>) 
     loop {
         let first = match left_over.take() {
             Some(request) => request,
-            None => match requests.recv().await {
+            None => match next(&core, &mut requests).await {
                 Some(request) => request,
                 None => return,
             },
@@ -46,6 +46,18 @@ pub(super) async fn run(core: Arc<Core>, mut requests: mpsc::Receiver<Request>) 
             group.push(request);
         }
         commit(&core, group).await;
+    }
+}
+
+/// The next request; once the engine stops, only those that are there.
+async fn next<T>(core: &Core, requests: &mut mpsc::Receiver<T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        request = requests.recv() => request,
+        () = core.stopping.cancelled() => {
+            requests.close();
+            requests.recv().await
+        }
     }
 }
 
@@ -84,8 +96,13 @@ pub(super) struct Publish {
 
 /// Publishes tasks without a row until every sender is gone. Each is answered once the broker has it.
 pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publish>) {
-    let mut group = Vec::new();
-    while requests.recv_many(&mut group, MAX_ROWS).await > 0 {
+    while let Some(first) = next(&core, &mut requests).await {
+        let mut group = vec![first];
+        while group.len() < MAX_ROWS
+            && let Ok(request) = requests.try_recv()
+        {
+            group.push(request);
+        }
         let (messages, replies): (Vec<_>, Vec<_>) = group
             .drain(..)
             .map(|Publish { spec, reply }| {

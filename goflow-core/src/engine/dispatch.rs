@@ -1,6 +1,6 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -203,9 +203,12 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
 impl Core {
     /// Hands messages to the broker, after making sure their queues exist.
     pub(super) async fn submit(&self, messages: Vec<TaskMessage>) -> Vec<Result<(), Error>> {
-        for message in &messages {
+        let queues: HashSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
+        for queue in queues {
             // Should it fail, the submit says so.
-            drop(self.prepare_queue(&message.spec.queue, None).await);
+            if self.prepare_queue(queue, None).await.is_err() {
+                break;
+            }
         }
         let results = self.connection.tasks.submit(messages).await;
         if results

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Engine, Record, accept};
+use super::{AGES, Engine, Record, accept};
 use crate::broker;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -67,7 +67,7 @@ impl Engine {
         tasks: NewTasks,
         patience: Duration,
     ) -> Result<Vec<TaskId>, Error> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(AGES);
         loop {
             let room = self.core.room.notified();
             let full = match self.accept(tasks.clone()).await {

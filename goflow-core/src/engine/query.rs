@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Core, Engine, Health, QueueStatus, Record, WorkerSeen};
+use super::{AGES, Core, Engine, Health, QueueStatus, Record, WorkerSeen};
 use crate::broker::Tombstone;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -97,7 +97,7 @@ impl Core {
     }
 
     async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(AGES);
         let waiter = self.waiters.register(id);
         let mut poll = POLL_FIRST;
         loop {
@@ -115,7 +115,11 @@ impl Core {
                 return looked;
             }
             let pause = tokio::time::sleep_until((now + poll).min(deadline));
-            tokio::select! { () = woken => {}, () = pause => poll = (poll * 2).min(POLL_MOST) }
+            tokio::select! {
+                () = woken => {}
+                () = pause => poll = (poll * 2).min(POLL_MOST),
+                () = self.stopping.cancelled() => return looked,
+            }
         }
     }
 

@@ -52,6 +52,15 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner) = since;
     }
 
+    /// Notes that heartbeats may have been missed.
+    pub(super) fn doubt(&self) {
+        let mut since = self
+            .listening_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = since.map(|_| Instant::now());
+    }
+
     /// Whether some live worker may not have been heard: nobody can say yet what is held by none.
     pub(super) fn is_deaf(&self) -> bool {
         let since = *self

@@ -52,7 +52,7 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
                 }
                 failing = true;
                 // Heartbeats may have been missed too.
-                core.registry.listening(true);
+                core.registry.doubt();
                 tokio::time::sleep(PAUSE).await;
                 if matches!(error, Error::NoChannel { .. }) {
                     // The broker has lost its state, or never had any.

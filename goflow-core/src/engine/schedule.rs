@@ -59,9 +59,17 @@ pub(super) async fn run(core: Arc<Core>) {
         if !reachable && core.connection.control.ping().await.is_err() {
             continue;
         }
+        if core.lost_claim.is_cancelled() {
+            // Another process has the store now.
+            return;
+        }
         match tick(&core).await {
             Ok(all) => reachable = all,
-            Err(error) => warn!(%error, "cannot look for what is due, trying again"),
+            Err(error) => {
+                warn!(%error, "cannot look for what is due, trying again");
+                // What other engines know to be with the broker, they tell the store first.
+                core.registry.doubt();
+            }
         }
     }
 }

@@ -72,27 +72,42 @@ impl Lanes {
         found.map_or("", |(_, name)| name)
     }
 
-    /// Takes up to `wanted` tasks, urgent ones first, waiting up to `wait` for the first. Cancel-safe, as
-    /// [`Broker::dequeue`] is.
+    /// Takes up to `wanted` tasks of those that are there, urgent ones first. Quick; not to be dropped halfway,
+    /// for what it has taken by then would be back only when its lease has expired.
     pub(super) async fn take(
+        &self,
+        broker: &dyn Broker<TaskMessage>,
+        wanted: usize,
+    ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
+        let mut taken = Vec::new();
+        for lane in self.order.lanes(rand::random()) {
+            if taken.len() == wanted || self.is_passed_over(lane) {
+                continue;
+            }
+            match broker
+                .dequeue(self.name(lane), wanted - taken.len(), Duration::ZERO)
+                .await
+            {
+                Ok(more) => {
+                    self.note(lane, more.is_empty());
+                    taken.extend(more);
+                }
+                Err(error) if taken.is_empty() => return Err(error),
+                // It will come again; what is in hand counts.
+                Err(_) => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Waits up to `wait` for tasks of any lane, and takes those of the first that has some. Cancel-safe, as
+    /// [`Broker::dequeue`] is.
+    pub(super) async fn wait(
         &self,
         broker: &dyn Broker<TaskMessage>,
         wanted: usize,
         wait: Duration,
     ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
-        let mut taken = Vec::new();
-        for lane in self.order.lanes(rand::random()) {
-            if taken.len() < wanted && !self.is_passed_over(lane) {
-                let more = broker
-                    .dequeue(self.name(lane), wanted - taken.len(), Duration::ZERO)
-                    .await?;
-                self.note(lane, more.is_empty());
-                taken.extend(more);
-            }
-        }
-        if !taken.is_empty() {
-            return Ok(taken);
-        }
         let dequeue =
             |lane| async move { (lane, broker.dequeue(self.name(lane), wanted, wait).await) };
         let mut waiting: FuturesUnordered<_> = Priority::ALL.into_iter().map(dequeue).collect();

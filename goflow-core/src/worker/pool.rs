@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -14,9 +14,10 @@ use super::held::{Held, Hold, QueueLease};
 use super::lanes::{LaneOrder, Lanes};
 use super::pace::Pace;
 use super::report::{self, Reporter};
+use super::tombs::Tombs;
 use crate::broker::{Connection, DEFAULT_LEASE, Delivery, Error, Tombstone};
 use crate::handler::Handlers;
-use crate::id::{TaskId, WorkerId};
+use crate::id::WorkerId;
 use crate::name::QueueName;
 use crate::outcome::Verdict;
 use crate::task::TaskMessage;
@@ -39,7 +40,7 @@ pub(super) struct Pool {
     queues: HashMap<QueueName, Queue>,
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
-    tombstones: Mutex<HashMap<TaskId, u32>>,
+    tombstones: Mutex<Tombs>,
     pub(super) buffer: (flume::Sender<Job>, flume::Receiver<Job>),
     pub(super) idle: AtomicUsize,
     pub(super) room: Notify,
@@ -102,21 +103,18 @@ impl Pool {
 
     /// Notes that these messages are not to be run, and tells whoever is at one.
     pub(super) fn entomb(&self, tombstone: Tombstone) {
-        self.tombstones
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(tombstone.task, tombstone.dispatch);
+        self.tombs().note(tombstone);
         self.held.cancel(tombstone);
     }
 
     pub(super) fn is_entombed(&self, message: &TaskMessage) -> bool {
-        let tombstones = self
-            .tombstones
+        self.tombs().covers(message)
+    }
+
+    fn tombs(&self) -> MutexGuard<'_, Tombs> {
+        self.tombstones
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        tombstones
-            .get(&message.spec.id)
-            .is_some_and(|dispatch| message.dispatch <= *dispatch)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The queues it takes from, sorted.
@@ -160,27 +158,11 @@ impl Pool {
         let mut quiet = self.quiet.subscribe();
         let mut failing = false;
         while !self.draining.is_cancelled() {
-            let asked = Instant::now();
-            // What is under way to a take that is dropped goes back to the queue.
-            let taken = tokio::select! {
-                taken = self.take(queue, &mut quiet) => taken,
-                () = self.draining.cancelled() => return,
-            };
-            match taken {
-                Ok(deliveries) => {
+            match self.take(queue, &mut quiet).await {
+                Ok(jobs) => {
                     failing = false;
-                    for delivery in deliveries {
-                        let hold = self.held.hold(&delivery, &queue.lease, asked);
-                        let received = Instant::now();
-                        self.receive(
-                            Job {
-                                delivery,
-                                hold,
-                                received,
-                            },
-                            reporter,
-                        )
-                        .await;
+                    for job in jobs {
+                        self.receive(job, reporter).await;
                     }
                 }
                 Err(Error::Closed) => return,
@@ -197,26 +179,44 @@ impl Pool {
         }
     }
 
-    /// Waits until the pool wants tasks, and takes what there is.
+    /// Waits until the pool wants tasks, and takes and holds what there is; nothing when it drains meanwhile.
     async fn take(
         &self,
         queue: &Queue,
         quiet: &mut watch::Receiver<bool>,
-    ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
+    ) -> Result<Vec<Job>, Error> {
+        let broker = self.connection.tasks.as_ref();
         loop {
             let room = self.room.notified();
-            if quiet.wait_for(|quiet| !quiet).await.is_err() {
-                return Err(Error::Closed);
+            tokio::select! {
+                loud = quiet.wait_for(|quiet| !quiet) => drop(loud.map_err(|_| Error::Closed)?),
+                () = self.draining.cancelled() => return Ok(Vec::new()),
             }
             let wanted = self.wanted();
             if wanted == 0 {
-                room.await;
-                continue;
+                tokio::select! { () = room => continue, () = self.draining.cancelled() => return Ok(Vec::new()) }
             }
-            tokio::select! {
-                taken = queue.lanes.take(self.connection.tasks.as_ref(), wanted, DEQUEUE_WAIT) => return taken,
-                _ = quiet.wait_for(|quiet| *quiet) => {}
+            let mut asked = Instant::now();
+            let mut taken = queue.lanes.take(broker, wanted).await?;
+            if taken.is_empty() {
+                asked = Instant::now();
+                // What is under way to a wait that is dropped goes back to the queue.
+                taken = tokio::select! {
+                    taken = queue.lanes.wait(broker, wanted, DEQUEUE_WAIT) => taken?,
+                    _ = quiet.wait_for(|quiet| *quiet) => continue,
+                    () = self.draining.cancelled() => return Ok(Vec::new()),
+                };
             }
+            // All of them at once: each is renewed, and told of, from now on.
+            let hold = |delivery: Delivery<TaskMessage>| {
+                let hold = self.held.hold(&delivery, &queue.lease, asked);
+                Job {
+                    delivery,
+                    hold,
+                    received: Instant::now(),
+                }
+            };
+            return Ok(taken.into_iter().map(hold).collect());
         }
     }
 

@@ -64,7 +64,12 @@ impl Pool {
             return reporter.finish(delivery, hold, outcome).await;
         };
         if delivery.count > 1 {
-            let started = self.outcome(&delivery.message, Verdict::Started, None);
+            // To the microsecond, which is what stores keep: the time tells this start from others.
+            let now = OffsetDateTime::now_utc();
+            let at = now
+                .replace_nanosecond(now.microsecond() * 1_000)
+                .unwrap_or(now);
+            let started = self.outcome(&delivery.message, Verdict::Started, Some(at));
             let confirmed = reporter.start(&delivery.message.route, started);
             // Unconfirmed, it comes again: no crash may go uncounted.
             if self.leaving.run_until_cancelled(confirmed).await != Some(true) {

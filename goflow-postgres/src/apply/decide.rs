@@ -69,6 +69,7 @@ impl<'o> Pending<'o> {
             dispatch: outcome.dispatch,
             waiting: false,
             starts: 0,
+            last_start: None,
             unserved: 0,
             backoff: spec.backoff.clone(),
         };
@@ -149,6 +150,7 @@ impl<'o> Pending<'o> {
             }
             Next::Started { starts } => {
                 self.live.starts = starts;
+                self.live.last_start = outcome.start();
                 self.fate = Fate::Started;
                 Applied::Noted
             }

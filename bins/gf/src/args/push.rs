@@ -43,6 +43,11 @@ pub struct Push {
     #[arg(long, value_name = "N")]
     pub max_attempts: Option<u32>,
 
+    /// The waits between failed attempts, such as 5s or 1s,10s,1m; the last one repeats [default: 1s, doubled each
+    /// time, 10m at most]
+    #[arg(long, value_name = "DURATION,…", value_parser = duration, value_delimiter = ',')]
+    pub backoff: Vec<Duration>,
+
     /// How urgent it is among the tasks of its queue, 3 the most [default: 1]
     #[arg(long, value_name = "0..3", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub priority: Option<u8>,

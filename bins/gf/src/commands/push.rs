@@ -31,6 +31,8 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    backoff: Option<Backoff>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u8>,
@@ -46,6 +48,12 @@ struct Body {
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, String>,
+}
+
+/// The waits between attempts; the last one repeats.
+#[derive(Serialize)]
+struct Backoff {
+    list: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +86,9 @@ pub(super) async fn run(client: &Client, push: Push) -> Result<u8> {
         delay: push.delay.map(span),
         run_at: push.run_at,
         max_attempts: push.max_attempts,
+        backoff: (!push.backoff.is_empty()).then(|| Backoff {
+            list: push.backoff.into_iter().map(span).collect(),
+        }),
         timeout: push.timeout_per_attempt.map(span),
         priority: push.priority,
         deadline: push.deadline,

@@ -142,6 +142,7 @@ impl Row {
             dispatch,
             waiting: false,
             starts: 0,
+            last_start: None,
             unserved: 0,
             backoff: spec.backoff.clone(),
         };

@@ -28,6 +28,7 @@ impl Tables {
         let mut ended = outcome
             .finished_at
             .clamp(now.shown - time::Duration::DAY, now.shown);
+        let start = outcome.start();
         if next != Next::Stale {
             note(&mut row, outcome);
         }
@@ -57,6 +58,7 @@ impl Tables {
             }
             Next::Started { starts } => {
                 row.live.starts = starts;
+                row.live.last_start = start;
                 self.put(row);
                 Applied::Noted
             }

@@ -235,6 +235,7 @@ impl Tables {
             dispatch: record.dispatch,
             waiting: true,
             starts: 0,
+            last_start: None,
             unserved: 0,
             backoff: record.spec.backoff.clone(),
         };

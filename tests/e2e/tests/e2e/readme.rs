@@ -108,16 +108,14 @@ async fn the_cluster_by_hand() -> Result<()> {
         .context("the distributed block")?;
     let (first, second) = (free_port()?, free_port()?);
     let store = cluster.postgres.create_database()?;
+    let build = "cargo build --release && export PATH=$PWD/target/release:$PATH\n";
+    ensure!(block.starts_with(build), "{block}");
     let commands = block
+        .replace(build, "")
         .replace("nats://127.0.0.1:4222", cluster.nats.url())
         .replace("postgres://goflow@127.0.0.1:5432/goflow", &store)
         .replace("8080", &first.to_string())
         .replace("8081", &second.to_string());
-    // People type slower than a script runs.
-    let ready = format!(
-        "until curl -fs http://127.0.0.1:{first}/readyz && curl -fs http://127.0.0.1:{second}/readyz; do sleep 0.1; done"
-    );
-    let commands = commands.replace("\n\nid=", &format!("\n{ready} > /dev/null\nid="));
     let said = shell(
         &format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}"),
         &[("GF_SERVER", &format!("http://127.0.0.1:{first}"))],
