@@ -57,7 +57,7 @@ pub enum Command {
     /// Run everything in one process, with nothing to install
     Dev(Dev),
     /// Push a task and print its id
-    Push(Push),
+    Push(Box<Push>),
     /// Show a task
     Get(OneTask),
     /// Wait for the end of a task and print its result

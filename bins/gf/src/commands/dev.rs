@@ -99,7 +99,7 @@ fn push_arguments(once: &[String]) -> Result<crate::args::Push> {
         .context("read --once")?
         .command
     {
-        Command::Push(push) => Ok(push),
+        Command::Push(push) => Ok(*push),
         _ => anyhow::bail!("--once pushes tasks only"),
     }
 }
