@@ -59,7 +59,12 @@ impl Core {
 
     /// Binds store and broker to each other and makes the channels there must be.
     pub(super) async fn prepare(&self) -> Result<(), Error> {
-        let identity = self.connection.control.identify().await?;
+        let mut identity = self.connection.control.identify().await?;
+        if !self.store.is_durable() {
+            // Records that end with the process bind nobody: any number of such engines share a broker, each with
+            // a route of its own.
+            identity.store = None;
+        }
         let give_up = tokio::time::Instant::now() + CLAIM_PATIENCE;
         loop {
             match self.store.bind(&identity).await {
@@ -71,7 +76,9 @@ impl Core {
             }
         }
         self.prepared.state().broker = identity.broker;
-        self.connection.control.bind(self.store.id()).await?;
+        if self.store.is_durable() {
+            self.connection.control.bind(self.store.id()).await?;
+        }
         self.connection
             .results
             .prepare(self.route.as_str(), None)

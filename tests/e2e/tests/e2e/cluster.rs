@@ -238,7 +238,7 @@ impl Client {
 
     /// Pushes, again and again with the same idempotency key, until it is accepted.
     pub(crate) async fn push_surely(&self, key: &str, task: &Value) -> Result<String> {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + PATIENCE * 3;
         loop {
             match self.push_with_key(key, task).await {
                 Err(error) if Instant::now() > give_up => return Err(error),

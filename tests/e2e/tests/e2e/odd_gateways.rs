@@ -12,7 +12,7 @@ use crate::cluster::{Client, Cluster, PATIENCE, ledger};
 use crate::load::Load;
 
 /// How long a gateway is stopped: longer than any lease, and than any transaction may be idle.
-const STOPPED: Duration = Duration::from_secs(20);
+const STOPPED: Duration = Duration::from_secs(60);
 
 /// What the stopped gateway took with it comes back within the lease of outcomes, 10 s.
 const SOON: Duration = Duration::from_secs(15);

@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::cluster::{Client, Cluster, PATIENCE, ledger};
 use crate::load::Load;
 
-/// How long Postgres is away: a dozen leases, and five times the deadline of an unconfirmed dispatch. Nothing in the
-/// engine depends on longer times, but for JetStream's duplicate window of two minutes.
-const AWAY: Duration = Duration::from_secs(25);
+/// How long Postgres is away: thirty leases, and twelve times the deadline of an unconfirmed dispatch. Longer times
+/// matter to nothing in the engine before JetStream's duplicate window of two minutes.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// Tasks whose handlers run when Postgres goes and end while it is away.
 const RUNNING: usize = 3;
