@@ -7,8 +7,9 @@ create function gf_id_time(id uuid) returns timestamptz
 
 -- Content as jsonb: JSON as it is, text as a string, anything else null. What claims to be JSON or text and is
 -- not (or holds a NUL, which jsonb cannot) is null too: one row must not break a query over many.
+-- Not parallel safe: catching an error takes a subtransaction, which a parallel plan does not allow.
 create function gf_content(bytes bytea, content_type text) returns jsonb
-    language plpgsql immutable parallel safe
+    language plpgsql immutable parallel unsafe
 as $$
 begin
     if content_type = 'application/json' or content_type like '%+json' then

@@ -184,6 +184,14 @@ async fn the_view_shows_content_as_it_is_and_breaks_on_none() {
     );
 }
 
+/// A function that catches errors fails in a parallel plan, which a larger history gets.
+#[tokio::test]
+async fn the_view_keeps_out_of_parallel_plans() {
+    let bench = Bench::start().await;
+    let safety = "select proparallel::text from pg_proc where proname = 'gf_content'";
+    assert_eq!(bench.sql(safety).trim(), "u");
+}
+
 #[tokio::test]
 async fn the_view_tells_the_whole_story() {
     let bench = Bench::start().await;
