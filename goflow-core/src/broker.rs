@@ -94,20 +94,32 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     /// [`Error::NoChannel`] before anyone prepared it, [`Error::Unavailable`].
     async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error>;
 
-    /// How many messages wait in `channel` and how many are out on a lease.
+    /// How many messages wait in `channel` and how many are out on a lease, and how far it has come.
     ///
     /// # Errors
     /// [`Error::NoChannel`] before anyone prepared it, [`Error::Unavailable`].
     async fn depth(&self, channel: &str) -> Result<Depth, Error>;
 }
 
-/// The messages of a channel, counted.
+/// The messages of a channel, counted. Positions grow with each message that is submitted; they start anew with the
+/// state of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
     /// Waiting to be taken.
     pub waiting: u64,
     /// Taken, neither acknowledged nor expired.
     pub leased: u64,
+    /// The position of the newest message.
+    pub submitted: u64,
+    /// The position up to which every message has been acknowledged.
+    pub settled: u64,
+}
+
+impl Depth {
+    /// Whether there is no message at all.
+    pub fn is_empty(&self) -> bool {
+        self.waiting + self.leased == 0
+    }
 }
 
 /// A message in the hands of the one who dequeued it, until it is acknowledged or its lease expires.

@@ -1,7 +1,8 @@
 //! The engine: everything between a push and the record of its outcome.
 //!
 //! One loop a duty, each in its file: `accept` commits pushes in groups, `dispatch` publishes them, `results`
-//! applies outcomes, `schedule` finds what is due, `listen` hears signals, `prepare` sets up and maintains.
+//! applies outcomes, `schedule` finds what is due and `sweep` what is lost, `listen` hears signals, `prepare` sets up and
+//! maintains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ mod query;
 mod registry;
 mod results;
 mod schedule;
+mod sweep;
+mod tombs;
 mod waiters;
 
 pub(crate) use operate::Action;
@@ -92,6 +95,8 @@ pub struct QueueStatus {
 pub(crate) struct Engine {
     core: Arc<Core>,
     accept: mpsc::Sender<accept::Request>,
+    /// For tasks with a unique key, which may have to wait for somebody's transaction: nobody else waits with them.
+    accept_unique: mpsc::Sender<accept::Request>,
     publish: mpsc::Sender<accept::Publish>,
 }
 
@@ -113,6 +118,7 @@ struct Core {
     record: Record,
     in_process: bool,
     dispatcher: dispatch::Dispatcher,
+    tombs: tombs::Tombs,
     schedule: schedule::Schedule,
     waiters: waiters::Waiters,
     registry: registry::Registry,
@@ -134,6 +140,7 @@ impl Engine {
         record: Record,
     ) -> Result<(Self, Loops), Error> {
         let (dispatcher, dispatches) = dispatch::Dispatcher::new();
+        let (tombs, entombed) = tombs::Tombs::new();
         let core = Arc::new(Core {
             in_process: connection.control.identify().await?.in_process,
             route: store.route(),
@@ -141,6 +148,7 @@ impl Engine {
             store,
             record,
             dispatcher,
+            tombs,
             schedule: schedule::Schedule::default(),
             waiters: waiters::Waiters::default(),
             registry: registry::Registry::default(),
@@ -155,6 +163,8 @@ impl Engine {
         let mut pushing = JoinSet::new();
         let (accept, requests) = mpsc::channel(accept::BACKLOG);
         pushing.spawn(accept::run(core.clone(), requests));
+        let (accept_unique, requests) = mpsc::channel(accept::BACKLOG);
+        pushing.spawn(accept::run(core.clone(), requests));
         let (publish, publishes) = mpsc::channel(accept::BACKLOG);
         pushing.spawn(accept::publish(core.clone(), publishes));
 
@@ -163,6 +173,7 @@ impl Engine {
         around.spawn(results::fetch(core.clone(), fetched));
         around.spawn(results::apply(core.clone(), to_apply));
         around.spawn(dispatch::run(core.clone(), dispatches));
+        around.spawn(tombs::run(core.clone(), entombed));
         around.spawn(schedule::run(core.clone()));
         around.spawn(listen::run(core.clone()));
         let maintained = core.clone();
@@ -172,6 +183,7 @@ impl Engine {
             Self {
                 core,
                 accept,
+                accept_unique,
                 publish,
             },
             Loops { pushing, around },
@@ -252,7 +264,7 @@ impl Core {
                 .results
                 .depth(self.route.as_str())
                 .await
-                .is_ok_and(|d| d != Depth::default())
+                .is_ok_and(|depth| !depth.is_empty())
             {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

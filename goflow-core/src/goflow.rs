@@ -252,8 +252,7 @@ impl GoFlow {
         self.engine()?.run_again(id).await
     }
 
-    /// Cancels the unfinished tasks that pass `filter`, newest first, `limit` (10,000 at most) of them. A queue is
-    /// purged by filtering for it.
+    /// Cancels the unfinished tasks that pass `filter`, newest first, `limit` (10,000 at most) of them.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a limit out of range or states that cannot be cancelled; what the store says, with
@@ -295,6 +294,16 @@ impl GoFlow {
     /// What store and broker say.
     pub async fn resume_queue(&self, queue: &QueueName) -> Result<(), Error> {
         self.engine()?.set_paused(queue, false).await
+    }
+
+    /// Cancels all unfinished tasks of a queue, newest first, a thousand at a time until none is left; no new round
+    /// begins once `limit` has passed, and [`Bulk::more`] then says that there may be more. Tasks that are pushed
+    /// meanwhile may be among them.
+    ///
+    /// # Errors
+    /// What the store says, with some tasks cancelled.
+    pub async fn purge_queue(&self, queue: &QueueName, limit: Duration) -> Result<Bulk, Error> {
+        self.engine()?.purge(queue, limit).await
     }
 
     /// Tells a live worker to be quiet, to go on, or to stop. It is a signal: the worker's next heartbeat shows

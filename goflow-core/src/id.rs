@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::ambient;
+
 /// The id of a task: a UUIDv7, so ids sort by the time the task was pushed.
 ///
 /// Handlers with side effects use it as their idempotency key.
@@ -18,7 +20,7 @@ impl TaskId {
     /// A fresh id that carries the present time.
     #[expect(clippy::new_without_default, reason = "every call gives another id")]
     pub fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(ambient::new_ordered_id())
     }
 
     /// The id as a UUID.

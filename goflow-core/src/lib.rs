@@ -3,12 +3,14 @@
 //! Everything goflow *does* lives here once, written against two ports: a [`broker`] that moves messages and
 //! a [`store`] that keeps the record. Applications use the `goflow` crate, which adds the adapters.
 
+mod ambient;
 pub mod backoff;
 pub mod broker;
 pub mod content;
 mod ctx;
 pub mod engine;
 mod error;
+pub mod faults;
 pub mod goflow;
 pub mod handler;
 mod id;

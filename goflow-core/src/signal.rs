@@ -71,8 +71,18 @@ pub struct WorkerStatus {
     /// Whether it takes no more tasks because it was told to be quiet.
     #[serde(default)]
     pub quiet: bool,
-    /// Every task it holds.
+    /// Every task it holds; in a heartbeat that has parts, some of them.
     pub held: Vec<HeldTask>,
+    /// Which part of a heartbeat this is, from 0.
+    #[serde(default)]
+    pub part: usize,
+    /// How many parts the heartbeat has: more than one for a worker that holds more than [`MAX_HELD`] tasks.
+    #[serde(default = "one")]
+    pub parts: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// A task in the hands of a worker.
@@ -98,6 +108,9 @@ pub struct HeldTask {
 
 /// The time between two heartbeats of a worker.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Most tasks named in one message: with their progress they fit in the 1 MiB that NATS takes by default.
+pub const MAX_HELD: usize = 250;
 
 /// A worker that was silent for this long is gone.
 pub const WORKER_GONE_AFTER: Duration = Duration::from_secs(10);

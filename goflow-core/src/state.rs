@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::backoff::{Backoff, MAX_BACKOFF};
+use crate::faults::{self, Bug};
 use crate::id::WorkerId;
 use crate::limits::MAX_DELAY;
 use crate::name::{QueueName, TaskType};
@@ -166,10 +167,11 @@ impl Live {
     /// A terminal outcome needs the attempt to match, any other one the dispatch too: JetStream takes a late
     /// ack for a newer delivery's, so the store is the only fence.
     pub fn next(&self, outcome: &Outcome, served: bool, jitter: f64) -> Next {
-        if outcome.attempt != self.attempt {
+        let unfenced = faults::planted(Bug::UnfencedOutcome);
+        if outcome.attempt != self.attempt && !unfenced {
             return Next::Stale;
         }
-        let current = outcome.dispatch == self.dispatch && !self.waiting;
+        let current = unfenced || (outcome.dispatch == self.dispatch && !self.waiting);
         match &outcome.verdict {
             Verdict::Succeeded(_) => Next::Finish(State::Succeeded),
             Verdict::Failed { permanent, .. }
@@ -195,6 +197,9 @@ impl Live {
             },
             Verdict::Started if self.last_start.is_some() && self.last_start == outcome.start() => {
                 Next::Stale
+            }
+            Verdict::Started if faults::planted(Bug::CrashCountedAsSuccess) => {
+                Next::Finish(State::Succeeded)
             }
             Verdict::Started if self.starts >= CRASH_LIMIT => Next::Finish(State::Crashed),
             Verdict::Started => Next::Started {

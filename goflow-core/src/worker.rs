@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use uuid::Uuid;
 
+use crate::ambient;
 use crate::broker::{Connection, MIN_LEASE};
 use crate::error::Error;
 use crate::handler::{Handlers, IntoHandler};
@@ -286,8 +286,7 @@ impl Worker {
         {
             warn!(%error, "cannot say goodbye");
         }
-        let renewer = running.renewer;
-        drop(tokio::task::spawn_blocking(move || drop(renewer)).await);
+        running.renewer.stop().await;
         info!(worker = %pool.worker, "worker ended");
         Ok(())
     }
@@ -385,7 +384,7 @@ impl WorkerBuilder {
         if self.lease.is_some_and(|lease| lease < MIN_LEASE) {
             return Err(Error::invalid("a lease must be at least 1s"));
         }
-        let worker = WorkerId(Uuid::new_v4());
+        let worker = WorkerId(ambient::new_id());
         let pool = Arc::new(Pool::new(
             worker,
             connection,

@@ -237,9 +237,24 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
         let address = (self.address)(channel)?;
         let info = api::consumer_info(&self.link, &address.stream, &address.consumer).await;
         let info = info.map_err(|failure| failure.translate("read the depth", channel))?;
+        // A consumer knows the newest message only if it has delivered it.
+        let submitted = if info.num_pending == 0 {
+            info.delivered.stream_sequence
+        } else {
+            let stream = api::stream_info(&self.link, &address.stream).await;
+            let stream = stream.map_err(|failure| failure.translate("read the depth", channel))?;
+            stream.state.last_sequence
+        };
+        let all_settled = info.num_pending == 0 && info.num_ack_pending == 0;
         Ok(Depth {
             waiting: info.num_pending,
             leased: info.num_ack_pending as u64,
+            submitted,
+            settled: if all_settled {
+                submitted
+            } else {
+                info.ack_floor.stream_sequence
+            },
         })
     }
 }

@@ -188,6 +188,14 @@ impl Link {
         }
     }
 
+    /// Waits until everything published so far has been written to the connection.
+    pub(crate) async fn flush(&self, operation: &'static str) -> Result<(), Error> {
+        match tokio::time::timeout(DEADLINE, self.0.client.flush()).await {
+            Ok(flushed) => flushed.map_err(|error| Error::unavailable(operation, error)),
+            Err(_) => Err(Error::unavailable(operation, "timed out")),
+        }
+    }
+
     /// Waits until the connection stands.
     pub(crate) async fn connected(
         &self,

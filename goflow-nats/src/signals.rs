@@ -40,7 +40,9 @@ pub(crate) async fn send(link: &Link, signal: &Signal) -> Result<(), Error> {
     let payload =
         serde_json::to_vec(signal).map_err(|error| Error::unavailable(OPERATION, error))?;
     link.publish(OPERATION, subject(signal), None, Bytes::from(payload))
-        .await
+        .await?;
+    // What a process says last it says before it ends.
+    link.flush(OPERATION).await
 }
 
 /// Everything but commands.

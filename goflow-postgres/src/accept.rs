@@ -43,12 +43,8 @@ impl PostgresStore {
         let group = tokio::time::timeout_at(deadline, admit)
             .await
             .unwrap_or_default();
-        // A unique key may have to wait for a caller's transaction, and nobody else shall wait with it.
-        let (unique, plain) = group
-            .into_iter()
-            .partition(|at| requests[*at].tasks.iter().any(|spec| spec.unique.is_some()));
         // A group that fails because of one request is halved until the request stands alone.
-        let mut groups: Vec<Vec<usize>> = vec![unique, plain];
+        let mut groups: Vec<Vec<usize>> = vec![group];
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
                 continue;

@@ -45,12 +45,7 @@ impl PostgresStore {
                 answers,
             )
         };
-        let mut results = match self.apply_together(&fit, policy).await {
-            Ok(results) => results,
-            Err(error) if kind(&error) == Kind::Data => self.apply_singly(&fit, policy).await?,
-            Err(error) => return Err(translate("apply", error)),
-        }
-        .into_iter();
+        let mut results = self.apply_by_halves(&fit, policy).await?.into_iter();
         for answer in applied.iter_mut().filter(|answer| answer.is_none()) {
             *answer = results.next();
         }
@@ -60,19 +55,26 @@ impl PostgresStore {
             .collect())
     }
 
-    /// Finds out which outcome it is that no table takes, and applies the others.
-    async fn apply_singly(
+    /// Applies all that the tables take; halves a group that holds one they do not, until it stands alone.
+    async fn apply_by_halves(
         &self,
         outcomes: &[&Outcome],
         policy: &Policy,
     ) -> Result<Vec<Applied>, Error> {
         let mut applied = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            applied.push(match self.apply_together(&[*outcome], policy).await {
-                Ok(one) => one.into_iter().next().unwrap_or(Applied::Stale),
-                Err(error) if kind(&error) == Kind::Data => Applied::Rejected(reason(&error)),
-                Err(error) => return Err(translate("apply", error)),
-            });
+        let mut groups = vec![outcomes];
+        while let Some(group) = groups.pop() {
+            match (self.apply_together(group, policy).await, group) {
+                (Ok(some), _) => applied.extend(some),
+                (Err(error), [_]) if kind(&error) == Kind::Data => {
+                    applied.push(Applied::Rejected(reason(&error)));
+                }
+                (Err(error), _) if kind(&error) == Kind::Data => {
+                    let (first, second) = group.split_at(group.len() / 2);
+                    groups.extend([second, first]);
+                }
+                (Err(error), _) => return Err(translate("apply", error)),
+            }
         }
         Ok(applied)
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use goflow_core::TaskStore;
 use goflow_core::broker::Identity;
+use goflow_core::faults::{self, Bug};
 use goflow_core::store::Error;
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ impl PostgresStore {
         sqlx::query(sql::BIND)
             .bind(broker.broker)
             .bind(claim)
-            .bind(is_new)
+            .bind(is_new && !faults::planted(Bug::ReconcileOff))
             .execute(&mut *tx)
             .await
             .map_err(unavailable)?;

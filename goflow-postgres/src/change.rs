@@ -1,6 +1,7 @@
 //! What people ask for: cancel, retry. And what has to be done now and then.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use goflow_core::record::TaskRecord;
 use goflow_core::store::{Change, Error};
@@ -14,6 +15,12 @@ use crate::read::{find, finished_since};
 use crate::rows::LiveRow;
 use crate::sql;
 use crate::store::PostgresStore;
+
+/// Keys forgotten in one statement, which says so too.
+const EXPIRED_TOGETHER: u64 = 10_000;
+
+/// How long keys are forgotten at a time: whoever maintains has other things to do as well.
+const EXPIRING_TIME: Duration = Duration::from_secs(1);
 
 impl PostgresStore {
     pub(crate) async fn cancel_task(&self, id: TaskId) -> Result<Change, Error> {
@@ -97,11 +104,21 @@ impl PostgresStore {
             .map_err(|error| translate("maintain", error))
     }
 
+    /// Forgets the keys whose time is over, a group after the other.
+    async fn expire_keys(&self, statement: &'static str) -> Result<(), sqlx::Error> {
+        let begun = Instant::now();
+        while begun.elapsed() < EXPIRING_TIME {
+            let expired = sqlx::query(statement).execute(&self.writes).await?;
+            if expired.rows_affected() < EXPIRED_TOGETHER {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn try_maintain(&self) -> Result<(), sqlx::Error> {
-        sqlx::query(sql::EXPIRE_KEYS).execute(&self.writes).await?;
-        sqlx::query(sql::EXPIRE_UNIQUE)
-            .execute(&self.writes)
-            .await?;
+        self.expire_keys(sql::EXPIRE_KEYS).await?;
+        self.expire_keys(sql::EXPIRE_UNIQUE).await?;
         let mut classes: BTreeSet<i32> = sqlx::query_scalar(sql::STRAYED)
             .fetch_all(&self.writes)
             .await?

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use goflow_core::broker::Tombstone;
-use goflow_core::store::{Dispatch, Due, EXPIRED_ERROR, Error};
+use goflow_core::store::{Due, EXPIRED_ERROR, Error};
 use goflow_core::{QueueName, State, TaskId, TaskType};
 use uuid::Uuid;
 
@@ -41,14 +41,12 @@ impl PostgresStore {
         for row in rows {
             due.looked_at += usize::try_from(row.looked_at.unwrap_or(0)).unwrap_or(0);
             late.extend(row.late.unwrap_or_default());
-            let Some(row) = row.dispatch else { continue };
-            let id = row.id();
-            match Dispatch::try_from(row) {
-                Ok(dispatch) => due.dispatches.push(dispatch),
-                // It must not keep the others from being dispatched.
-                Err(error) => {
+            match row.dispatch {
+                Some((_, Ok(dispatch))) => due.dispatches.push(dispatch),
+                Some((id, Err(error))) => {
                     tracing::error!(task.id = %id, %error, "a row cannot be read and is not dispatched")
                 }
+                None => {}
             }
         }
         match self.expire(late).await {

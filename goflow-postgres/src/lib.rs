@@ -23,6 +23,7 @@ mod read;
 mod rows;
 mod sql;
 mod store;
+mod version;
 
 pub use connect::connect;
 pub use migrate::{MigrationReport, migrate};
@@ -30,6 +31,7 @@ pub use options::{Options, Retention};
 pub use push::{push_in, push_many_in};
 pub use sqlx;
 pub use store::PostgresStore;
+pub use version::{OLDEST_SERVER, ServerVersion, server_version};
 
 #[cfg(test)]
 mod tests;

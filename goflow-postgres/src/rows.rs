@@ -8,9 +8,9 @@ use goflow_core::state::Live;
 use goflow_core::store::Dispatch;
 use goflow_core::{Backoff, Content, Priority, Start, State, TaskId, TaskSpec, WorkerId};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgRow, PgTypeInfo, PgValueRef};
 use sqlx::types::Json;
-use sqlx::{FromRow, Row};
+use sqlx::{Decode, FromRow, Postgres, Row, Type};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -74,17 +74,11 @@ impl TryFrom<SpecRow> for TaskSpec {
 
 /// A message to publish.
 #[derive(FromRow)]
-pub(crate) struct DispatchRow {
+struct DispatchRow {
     #[sqlx(flatten)]
     spec: SpecRow,
     attempt: i32,
     dispatch: i32,
-}
-
-impl DispatchRow {
-    pub(crate) fn id(&self) -> Uuid {
-        self.spec.id
-    }
 }
 
 impl TryFrom<DispatchRow> for Dispatch {
@@ -98,9 +92,10 @@ impl TryFrom<DispatchRow> for Dispatch {
     }
 }
 
-/// One row of a claim: a message to publish, and, in the first row, what there is to say of all.
+/// One row of a claim: a message to publish, and, in the first row, what there is to say of all. A row that cannot be
+/// read does not keep the others from being dispatched.
 pub(crate) struct ClaimRow {
-    pub(crate) dispatch: Option<DispatchRow>,
+    pub(crate) dispatch: Option<(Uuid, Result<Dispatch, sqlx::Error>)>,
     pub(crate) looked_at: Option<i64>,
     pub(crate) late: Option<Vec<Uuid>>,
 }
@@ -109,7 +104,7 @@ impl FromRow<'_, PgRow> for ClaimRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let id: Option<Uuid> = row.try_get("id")?;
         Ok(Self {
-            dispatch: id.map(|_| DispatchRow::from_row(row)).transpose()?,
+            dispatch: id.map(|id| (id, DispatchRow::from_row(row).and_then(Dispatch::try_from))),
             looked_at: row.try_get("looked_at")?,
             late: row.try_get("late")?,
         })
@@ -169,6 +164,30 @@ impl TryFrom<RecordRow> for TaskRecord {
     }
 }
 
+/// A JSON column that decides nothing by itself. A newer goflow may have written what this one does not know: the
+/// row counts with the default then, and its neighbours are not held up.
+struct Known<T>(Option<T>);
+
+impl<T> Type<Postgres> for Known<T> {
+    fn type_info() -> PgTypeInfo {
+        <Json<T> as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(column: &PgTypeInfo) -> bool {
+        <Json<T> as Type<Postgres>>::compatible(column)
+    }
+}
+
+impl<'r, T: serde::de::DeserializeOwned> Decode<'r, Postgres> for Known<T> {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        let known = <Json<T> as Decode<Postgres>>::decode(value);
+        if let Err(error) = &known {
+            tracing::warn!(%error, "a row holds options that this version does not know");
+        }
+        Ok(Self(known.ok().map(|json| json.0)))
+    }
+}
+
 /// What decides, of a row that is locked.
 #[derive(FromRow)]
 pub(crate) struct LiveRow {
@@ -180,11 +199,11 @@ pub(crate) struct LiveRow {
     waiting: bool,
     starts: i32,
     unserved: i32,
-    backoff: Option<Json<Backoff>>,
+    backoff: Option<Known<Backoff>>,
     pub(crate) queue: String,
     #[sqlx(rename = "type")]
     pub(crate) task_type: String,
-    options: Option<Json<PushOptions>>,
+    options: Option<Known<PushOptions>>,
     /// Whether its deadline has passed.
     pub(crate) late: bool,
     #[sqlx(default)]
@@ -197,7 +216,7 @@ impl LiveRow {
     pub(crate) fn options(&self) -> PushOptions {
         self.options
             .as_ref()
-            .map(|options| options.0.clone())
+            .and_then(|options| options.0.clone())
             .unwrap_or_default()
     }
 
@@ -215,7 +234,7 @@ impl LiveRow {
             backoff: self
                 .backoff
                 .as_ref()
-                .map(|backoff| backoff.0.clone())
+                .and_then(|backoff| backoff.0.clone())
                 .unwrap_or_default(),
         })
     }

@@ -158,10 +158,11 @@ statements! {
     /// Which of these ended since.
     FIND_FINISHED = "select id from gf_history where id = any($1) and finished_at >= $2";
     /// Accepts tasks: each waits for `$16` or until `$17`, expires after `$18` or at `$19`, and if it may start at
-    /// once it is due for a sweep after `$20`. One whose deadline has passed already only waits for its end.
+    /// once it is due for a sweep after `$20`; if that is zero, it waits to be claimed. One whose deadline has passed
+    /// already only waits for its end.
     INSERT_TASKS = "
         insert into gf_task (", spec!(), ", attempt, attempt_limit, dispatch, waiting, state, due_at, deadline_at)
-        select ", spec_values!(), ", 1, max_attempts, 1 - later::int, later,
+        select ", spec_values!(), ", 1, max_attempts, 1 - (later or $20 = 0)::int, later or $20 = 0,
             case when later then 'scheduled' else 'queued' end,
             least(now() + case when later then wait else $20 end * interval '1 microsecond', deadline_at), deadline_at
         from (select t.*, wait > 0 or coalesce(deadline_at <= now(), false) as later from (

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::Core;
 use crate::error::Error;
+use crate::faults::{self, Point};
 use crate::id::TaskId;
 use crate::store::{Dispatch, NewTasks};
 use crate::task::{Start, TaskMessage, TaskSpec};
@@ -65,6 +66,7 @@ async fn commit(core: &Core, group: Vec<Request>) {
     let (tasks, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|r| (r.tasks, r.reply)).unzip();
     let specs: Vec<Vec<TaskSpec>> = tasks.iter().map(|request| request.tasks.clone()).collect();
     let accepted = core.store.accept(tasks).await;
+    faults::point(Point::AfterAccept);
     let mut dispatches = Vec::new();
     for ((reply, specs), accepted) in replies.into_iter().zip(specs).zip(accepted) {
         let ids = accepted.map(|accepted| {

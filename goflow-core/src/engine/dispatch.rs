@@ -1,6 +1,6 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -203,7 +203,7 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
 impl Core {
     /// Hands messages to the broker, after making sure their queues exist.
     pub(super) async fn submit(&self, messages: Vec<TaskMessage>) -> Vec<Result<(), Error>> {
-        let queues: HashSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
+        let queues: BTreeSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
         for queue in queues {
             // Should it fail, the submit says so.
             if self.prepare_queue(queue, None).await.is_err() {

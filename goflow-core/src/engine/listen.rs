@@ -46,7 +46,10 @@ async fn take(core: &Core, signal: Signal) {
     }
 }
 
-async fn heartbeat(core: &Core, status: WorkerStatus) {
+async fn heartbeat(core: &Core, part: WorkerStatus) {
+    let Some(status) = core.registry.whole(part) else {
+        return;
+    };
     let (worker, queues, lease) = (status.id, status.queues.clone(), status.lease);
     let news = core.registry.beat(status);
     for queue in &queues {

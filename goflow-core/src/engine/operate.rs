@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::{Core, Engine};
 use crate::broker::{Depth, Tombstone};
@@ -18,6 +19,9 @@ use crate::task::{Start, Task};
 
 /// Most tasks one bulk call changes.
 pub const MAX_BULK: usize = 10_000;
+
+/// Tasks of a purge cancelled between two looks at the clock.
+const PURGE_ROUND: usize = 1_000;
 
 /// Tasks of a bulk call changed at once.
 const AT_ONCE: usize = 16;
@@ -112,6 +116,25 @@ impl Engine {
         }
     }
 
+    /// Cancels all unfinished tasks of a queue, round by round, until none is left or the time is up.
+    pub(crate) async fn purge(&self, queue: &QueueName, limit: Duration) -> Result<Bulk, Error> {
+        let filter = Filter {
+            queue: Some(queue.clone()),
+            ..Filter::default()
+        };
+        let begun = Instant::now();
+        let mut purged = Bulk::default();
+        loop {
+            let round = self.bulk(Action::Cancel, &filter, PURGE_ROUND).await?;
+            purged.changed += round.changed;
+            purged.skipped += round.skipped;
+            purged.more = round.more;
+            if !round.more || begun.elapsed() >= limit {
+                return Ok(purged);
+            }
+        }
+    }
+
     /// Pushes a finished task anew, with another id.
     pub(crate) async fn run_again(&self, id: TaskId) -> Result<TaskId, Error> {
         let record = self.core.get(id).await?;
@@ -174,9 +197,8 @@ impl Core {
         if tombstones.is_empty() {
             return;
         }
-        self.entomb(tombstones).await;
-        self.finished(tombstones.iter().map(|tombstone| tombstone.task).collect())
-            .await;
+        let ids = tombstones.iter().map(|tombstone| tombstone.task).collect();
+        tokio::join!(self.finished(ids), self.tombs.entomb(tombstones));
     }
 
     /// The messages of all lanes of a queue; none when the broker does not answer.

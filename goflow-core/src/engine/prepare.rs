@@ -1,6 +1,6 @@
 //! Brings store and broker together and makes the channels; again after the broker lost its state.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,9 @@ struct State {
     broker: Uuid,
     /// Whether something turned out to be missing since.
     in_doubt: bool,
-    queues: HashSet<QueueName>,
+    queues: BTreeSet<QueueName>,
+    /// The queues that are paused in the broker, as far as this engine has seen to it.
+    paused: BTreeSet<QueueName>,
     /// The leases that workers asked for, which a broker that lost its state is given again.
     leases: HashMap<QueueName, Duration>,
 }
@@ -43,6 +45,15 @@ impl Prepared {
 
     pub(super) fn queues(&self) -> Vec<QueueName> {
         self.state().queues.iter().cloned().collect()
+    }
+
+    fn note_paused(&self, queue: &QueueName, paused: bool) {
+        let mut state = self.state();
+        if paused {
+            state.paused.insert(queue.clone());
+        } else {
+            state.paused.remove(queue);
+        }
     }
 
     /// Notes that something is missing: everything is to be prepared anew.
@@ -83,13 +94,30 @@ impl Core {
             .results
             .prepare(self.route.as_str(), None)
             .await?;
-        self.prepare_queue(&QueueName::default(), None).await?;
-        for counts in self.store.queue_counts().await? {
-            self.prepare_queue(&counts.queue, None).await?;
+        let paused: BTreeSet<_> = self.store.paused().await?.into_iter().collect();
+        let counted = self.store.queue_counts().await?;
+        let mut queues: BTreeSet<_> = counted.into_iter().map(|counts| counts.queue).collect();
+        queues.insert(QueueName::default());
+        queues.extend(paused.iter().cloned());
+        for queue in &queues {
+            let paused = paused.contains(queue);
+            if paused || self.store.is_durable() {
+                self.apply_paused(queue, paused).await?;
+            } else {
+                // Another engine may have paused it, whose records nobody else sees.
+                self.prepare_queue(queue, None).await?;
+            }
         }
-        for queue in self.store.paused().await? {
-            self.prepare_queue(&queue, None).await?;
-            self.apply_paused(&queue, true).await?;
+        Ok(())
+    }
+
+    /// Has the broker pause the queues that the store says are paused, and let those go on that no longer are:
+    /// another engine may have ended between the two.
+    async fn follow_pauses(&self) -> Result<(), Error> {
+        let wanted: BTreeSet<_> = self.store.paused().await?.into_iter().collect();
+        let present = self.prepared.state().paused.clone();
+        for queue in wanted.symmetric_difference(&present) {
+            self.apply_paused(queue, wanted.contains(queue)).await?;
         }
         Ok(())
     }
@@ -126,30 +154,35 @@ impl Core {
         }
     }
 
-    /// Makes sure of a queue; cheap when it was done before.
+    /// Makes sure of a queue; cheap when it was done before. A lease that cannot be set now is set by a later call.
     pub(super) async fn prepare_queue(
         &self,
         queue: &QueueName,
         lease: Option<Duration>,
     ) -> Result<(), broker::Error> {
-        let lease = {
-            let state = self.prepared.state();
-            let remembered = state.leases.get(queue).copied();
-            if state.queues.contains(queue) && (lease.is_none() || lease == remembered) {
+        let (lease, paused) = {
+            let mut state = self.prepared.state();
+            if let Some(lease) = lease
+                && state.leases.insert(queue.clone(), lease) != Some(lease)
+            {
+                state.queues.remove(queue);
+            }
+            if state.queues.contains(queue) {
                 return Ok(());
             }
-            lease.or(remembered)
+            let lease = state.leases.get(queue).copied();
+            (lease, state.paused.contains(queue))
         };
         for priority in Priority::ALL {
-            self.connection
-                .tasks
-                .prepare(&priority.lane(queue), lease)
-                .await?;
+            let lane = priority.lane(queue);
+            self.connection.tasks.prepare(&lane, lease).await?;
+            if paused {
+                self.connection.tasks.set_paused(&lane, true).await?;
+            }
         }
         let mut state = self.prepared.state();
-        state.queues.insert(queue.clone());
-        if let Some(lease) = lease {
-            state.leases.insert(queue.clone(), lease);
+        if state.leases.get(queue).copied() == lease {
+            state.queues.insert(queue.clone());
         }
         Ok(())
     }
@@ -158,18 +191,25 @@ impl Core {
     pub(super) async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
         // The store first: it is what lasts, and what is applied again to a broker that lost its state.
         self.store.set_paused(queue, paused).await?;
-        self.prepare_queue(queue, None).await?;
         self.apply_paused(queue, paused).await?;
         Ok(())
     }
 
     async fn apply_paused(&self, queue: &QueueName, paused: bool) -> Result<(), broker::Error> {
+        if paused {
+            // Lanes that are made now are paused at once.
+            self.prepared.note_paused(queue, true);
+        }
+        self.prepare_queue(queue, None).await?;
+        // Until all lanes are as they should be it counts as the opposite, so that it is tried again.
+        self.prepared.note_paused(queue, !paused);
         for priority in Priority::ALL {
             self.connection
                 .tasks
                 .set_paused(&priority.lane(queue), paused)
                 .await?;
         }
+        self.prepared.note_paused(queue, paused);
         Ok(())
     }
 
@@ -181,6 +221,9 @@ impl Core {
             beats.tick().await;
             self.registry.forget_silent();
             self.resolve_doubt().await;
+            if let Err(error) = self.follow_pauses().await {
+                warn!(%error, "cannot pause or resume queues, trying again");
+            }
             if self.in_process {
                 self.renew_claim().await;
             }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{AGES, Engine, Record, accept};
 use crate::broker;
 use crate::error::Error;
+use crate::faults::{self, Bug};
 use crate::id::TaskId;
 use crate::limits;
 use crate::store::{self, IdempotencyKey, NewTasks};
@@ -31,6 +32,7 @@ impl Engine {
             return self.publish(spec).await;
         }
         let key = idempotency_key
+            .filter(|_| !faults::planted(Bug::PushNotIdempotent))
             .map(|key| idempotency(key, &spec))
             .transpose()?;
         let ids = self
@@ -85,8 +87,14 @@ impl Engine {
     async fn accept(&self, tasks: NewTasks) -> Result<Vec<TaskId>, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
+        let unique = tasks.tasks.iter().any(|spec| spec.unique.is_some());
+        let accept = if unique {
+            &self.accept_unique
+        } else {
+            &self.accept
+        };
         let accepted = async {
-            self.accept
+            accept
                 .send(accept::Request { tasks, reply })
                 .await
                 .map_err(|_| Error::NotStarted)?;

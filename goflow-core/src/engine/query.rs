@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::{AGES, Core, Engine, Health, QueueStatus, Record, WorkerSeen};
 use crate::broker::Tombstone;
@@ -19,9 +18,6 @@ const POLL_FIRST: Duration = Duration::from_millis(250);
 
 /// And later this often.
 const POLL_MOST: Duration = Duration::from_secs(2);
-
-/// How often a cancel is told to the workers before that is given up: the store has it all the same.
-const ENTOMB_TRIES: u32 = 3;
 
 impl Engine {
     /// A record, with what heartbeats tell laid over it.
@@ -116,6 +112,7 @@ impl Core {
             }
             let pause = tokio::time::sleep_until((now + poll).min(deadline));
             tokio::select! {
+                biased;
                 () = woken => {}
                 () = pause => poll = (poll * 2).min(POLL_MOST),
                 () = self.stopping.cancelled() => return looked,
@@ -180,20 +177,6 @@ impl Core {
         }])
         .await;
         Ok(record)
-    }
-
-    /// Tells workers not to start what has ended, and to stop what they run of it.
-    pub(super) async fn entomb(&self, tombstones: &[Tombstone]) {
-        for attempt in 1..=ENTOMB_TRIES {
-            match self.connection.control.entomb(tombstones).await {
-                Ok(()) => return,
-                Err(error) if attempt == ENTOMB_TRIES => {
-                    let count = tombstones.len();
-                    warn!(count, %error, "ended tasks may still be run; their outcomes are dropped");
-                }
-                Err(_) => {}
-            }
-        }
     }
 
     pub(super) async fn retry(&self, id: TaskId) -> Result<TaskRecord, Error> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::ambient;
 use crate::id::{TaskId, WorkerId};
 use crate::name::{QueueName, TaskType};
 use crate::record::TaskRecord;
@@ -33,6 +34,8 @@ pub(super) struct News {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     workers: Mutex<BTreeMap<WorkerId, WorkerSeen>>,
+    /// Heartbeats of which some parts are missing.
+    parts: Mutex<HashMap<WorkerId, WorkerStatus>>,
     policy: Mutex<Arc<Policy>>,
     /// Since when every heartbeat has been heard; none while nobody listens.
     listening_since: Mutex<Option<Instant>>,
@@ -79,6 +82,30 @@ impl Registry {
             .collect()
     }
 
+    /// The heartbeat that a part completes. One of which a part was lost is not taken in at all: what the worker
+    /// said before holds until it has said everything anew.
+    pub(super) fn whole(&self, part: WorkerStatus) -> Option<WorkerStatus> {
+        if part.parts <= 1 {
+            return Some(part);
+        }
+        let mut all = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = match all.remove(&part.id) {
+            _ if part.part == 0 => part,
+            Some(mut before) if before.part + 1 == part.part && before.parts == part.parts => {
+                before.held.extend(part.held);
+                before.part = part.part;
+                before
+            }
+            _ => return None,
+        };
+        if status.part + 1 < status.parts {
+            all.insert(status.id, status);
+            return None;
+        }
+        (status.part, status.parts) = (0, 1);
+        Some(status)
+    }
+
     /// Takes a heartbeat in.
     pub(super) fn beat(&self, status: WorkerStatus) -> News {
         let mut workers = self.workers();
@@ -96,7 +123,7 @@ impl Registry {
         let changed = !types.is_empty()
             || before.is_none_or(|b| b.draining != status.draining || b.types != status.types);
         let seen = WorkerSeen {
-            last_seen: OffsetDateTime::now_utc(),
+            last_seen: ambient::now_utc(),
             heard: Instant::now(),
             status,
         };
@@ -117,6 +144,10 @@ impl Registry {
     /// Forgets those that have been silent for too long.
     pub(super) fn forget_silent(&self) {
         let mut workers = self.workers();
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|id, _| workers.contains_key(id));
         let before = workers.len();
         workers.retain(|_, seen| seen.heard.elapsed() < WORKER_GONE_AFTER);
         if workers.len() != before {
@@ -189,5 +220,62 @@ impl Registry {
                 record.progress = held.progress.clone();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn part(id: WorkerId, part: usize, parts: usize) -> WorkerStatus {
+        let held = HeldTask {
+            id: TaskId::new(),
+            queue: QueueName::default(),
+            attempt: 1,
+            started_at: None,
+            progress: None,
+        };
+        WorkerStatus {
+            id,
+            host: String::new(),
+            pid: 1,
+            version: String::new(),
+            started_at: OffsetDateTime::now_utc(),
+            queues: vec![QueueName::default()],
+            types: Vec::new(),
+            slots: 1,
+            lease: Some(Duration::from_secs(1)),
+            draining: false,
+            quiet: false,
+            held: vec![held],
+            part,
+            parts,
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_in_parts_counts_when_it_is_whole() {
+        let registry = Registry::default();
+        let id = WorkerId(Uuid::new_v4());
+        let other = WorkerId(Uuid::new_v4());
+        let parts = [part(id, 0, 3), part(id, 1, 3), part(id, 2, 3)];
+        let all: Vec<_> = parts.iter().flat_map(|part| part.held.clone()).collect();
+        assert_eq!(registry.whole(parts[0].clone()), None);
+        assert_eq!(registry.whole(part(other, 1, 2)), None);
+        assert_eq!(registry.whole(parts[1].clone()), None);
+        let whole = registry.whole(parts[2].clone()).unwrap();
+        assert_eq!((whole.held, whole.part, whole.parts), (all, 0, 1));
+
+        // The middle one was lost.
+        assert_eq!(registry.whole(parts[0].clone()), None);
+        assert_eq!(registry.whole(parts[2].clone()), None);
+        // The next heartbeat begins anew.
+        assert_eq!(registry.whole(part(id, 0, 2)), None);
+        assert_eq!(registry.whole(part(id, 1, 2)).unwrap().held.len(), 2);
+        assert!(registry.whole(part(id, 0, 1)).is_some());
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
 use super::Core;
-use crate::broker::{Delivery, Error};
+use crate::broker::{Delivery, Error, Lease};
+use crate::faults::{self, Bug, Point};
 use crate::limits;
 use crate::outcome::{Outcome, OutcomeBatch, Verdict};
 use crate::signal::Signal;
@@ -89,7 +90,11 @@ async fn commit(core: &Core, messages: Vec<Message>) {
         .map(|m| (m.lease, m.message.outcomes))
         .unzip();
     let outcomes: Vec<Outcome> = batches.into_iter().flatten().collect();
+    if faults::planted(Bug::AckBeforeCommit) {
+        acknowledge(&leases).await;
+    }
     let applied = store(core, &outcomes).await;
+    faults::point(Point::AfterCommit);
     settle(core, &outcomes, &applied).await;
     let rejected: Vec<_> = outcomes
         .iter()
@@ -100,7 +105,12 @@ async fn commit(core: &Core, messages: Vec<Message>) {
         let applied = store(core, &rejected).await;
         settle(core, &rejected, &applied).await;
     }
-    // Should an ack be lost, the outcomes come again and are fenced.
+    faults::point(Point::BeforeAck);
+    acknowledge(&leases).await;
+}
+
+/// Should an ack be lost, the outcomes come again and are fenced.
+async fn acknowledge(leases: &[Arc<dyn Lease>]) {
     for acked in join_all(leases.iter().map(|lease| lease.ack())).await {
         if let Err(error) = acked {
             debug!(%error, "cannot acknowledge outcomes");

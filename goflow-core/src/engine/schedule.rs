@@ -7,10 +7,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::sweep::Sweep;
 use super::{Core, dispatch};
 
 /// The longest time between two looks at the store.
-const TICK: Duration = Duration::from_millis(500);
+pub(super) const TICK: Duration = Duration::from_millis(500);
 
 /// Most rows claimed at once.
 const MAX_CLAIMED: usize = 500;
@@ -53,6 +54,7 @@ impl Schedule {
 /// Looks at the store, again and again, until it is dropped.
 pub(super) async fn run(core: Arc<Core>) {
     let mut reachable = true;
+    let mut sweep = Sweep::default();
     loop {
         core.schedule.wait().await;
         // While the broker is away, claiming rows would only wear the store out.
@@ -63,7 +65,7 @@ pub(super) async fn run(core: Arc<Core>) {
             // Another process has the store now.
             return;
         }
-        match tick(&core).await {
+        match tick(&core, &mut sweep).await {
             Ok(all) => reachable = all,
             Err(error) => {
                 warn!(%error, "cannot look for what is due, trying again");
@@ -74,13 +76,12 @@ pub(super) async fn run(core: Arc<Core>) {
     }
 }
 
-async fn tick(core: &Core) -> Result<bool, crate::store::Error> {
+async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, crate::store::Error> {
     // First what is known to be with the broker, so that no sweep takes it for lost.
     dispatch::confirm(core, dispatch::CONFIRM_AFTER).await?;
     // While it is not known who holds what, a sweep could dispatch what is running.
-    let known = core.in_process || !core.registry.is_deaf();
+    let held = sweep.held(core).await;
     loop {
-        let held = known.then(|| core.registry.held());
         let due = core.store.claim_due(MAX_CLAIMED, held.as_ref()).await?;
         if due.looked_at > 0 {
             debug!(

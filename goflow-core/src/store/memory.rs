@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Accepted, Applied, CLAIM_TTL, Change, Due, Error, KvStore, NewTasks, TaskStore};
+use crate::ambient;
 use crate::broker::Identity;
+use crate::faults::{self, Bug};
 use crate::id::{StoreId, TaskId};
 use crate::name::{QueueName, TaskType};
 use crate::outcome::Outcome;
@@ -76,7 +78,7 @@ impl Now {
     fn read() -> Self {
         Self {
             instant: Instant::now(),
-            shown: OffsetDateTime::now_utc(),
+            shown: ambient::now_utc(),
         }
     }
 }
@@ -85,7 +87,7 @@ impl MemoryStore {
     /// An empty store with an id of its own.
     pub fn new(options: Options) -> Self {
         Self {
-            id: StoreId(Uuid::now_v7()),
+            id: StoreId(ambient::new_ordered_id()),
             options,
             tables: Mutex::default(),
             binding: Mutex::default(),
@@ -142,7 +144,8 @@ impl TaskStore for MemoryStore {
         binding.claim = broker
             .in_process
             .then(|| (broker.broker, now.instant + CLAIM_TTL));
-        if binding.broker.replace(broker.broker) != Some(broker.broker) {
+        let is_new = binding.broker.replace(broker.broker) != Some(broker.broker);
+        if is_new && !faults::planted(Bug::ReconcileOff) {
             self.tables().redispatch_all(now);
         }
         Ok(())

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::pool::Pool;
+use crate::ambient;
 use crate::broker::{Error, Tombstones};
-use crate::signal::{Command, HEARTBEAT_INTERVAL, Signal, WorkerStatus};
+use crate::signal::{Command, HEARTBEAT_INTERVAL, MAX_HELD, Signal, WorkerStatus};
 
 /// The pause before the broker is asked for the tombstones again.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -35,7 +36,7 @@ impl Beat {
             .or_else(|| std::fs::read_to_string("/etc/hostname").ok());
         Self {
             host: host.map_or_else(|| "unknown".to_owned(), |host| host.trim().to_owned()),
-            started_at: OffsetDateTime::now_utc(),
+            started_at: ambient::now_utc(),
             lease,
             now: Notify::new(),
         }
@@ -44,10 +45,11 @@ impl Beat {
     /// Beats until it is dropped; reads the leases anew each time.
     pub(super) async fn run(&self, pool: &Pool) {
         loop {
-            let beaten_at = OffsetDateTime::now_utc();
+            let beaten_at = ambient::now_utc();
             self.send(pool).await;
             pool.refresh_leases().await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
                 () = self.now.notified() => {}
                 () = long_run(pool, beaten_at) => {}
@@ -56,7 +58,9 @@ impl Beat {
     }
 
     pub(super) async fn send(&self, pool: &Pool) {
-        let status = WorkerStatus {
+        let mut held = pool.held.list();
+        let parts = held.len().div_ceil(MAX_HELD).max(1);
+        let mut status = WorkerStatus {
             id: pool.worker,
             host: self.host.clone(),
             pid: std::process::id(),
@@ -72,15 +76,18 @@ impl Beat {
             lease: self.lease,
             draining: pool.draining.is_cancelled(),
             quiet: *pool.quiet.borrow(),
-            held: pool.held.list(),
+            held: Vec::new(),
+            part: 0,
+            parts,
         };
-        if let Err(error) = pool
-            .connection
-            .control
-            .signal(Signal::Heartbeat(Box::new(status)))
-            .await
-        {
-            debug!(%error, "cannot send a heartbeat");
+        for part in 0..parts {
+            status.part = part;
+            status.held = held.drain(..held.len().min(MAX_HELD)).collect();
+            let beat = Signal::Heartbeat(Box::new(status.clone()));
+            if let Err(error) = pool.connection.control.signal(beat).await {
+                debug!(%error, "cannot send a heartbeat");
+                return;
+            }
         }
     }
 }
@@ -89,7 +96,7 @@ impl Beat {
 async fn long_run(pool: &Pool, since: OffsetDateTime) {
     loop {
         tokio::time::sleep(MOMENT).await;
-        let old = OffsetDateTime::now_utc() - MOMENT;
+        let old = ambient::now_utc() - MOMENT;
         if pool.held.any_started_between(since - MOMENT, old) {
             return;
         }

@@ -1,6 +1,6 @@
 //! The deliveries a worker holds, from receipt until their ack is confirmed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,7 +41,8 @@ impl QueueLease {
 /// All deliveries held right now.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    entries: Mutex<HashMap<u64, Entry>>,
+    /// By key, so that the oldest come first.
+    entries: Mutex<BTreeMap<u64, Entry>>,
     next_key: AtomicU64,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Hold {
 }
 
 impl Held {
-    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

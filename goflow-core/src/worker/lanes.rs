@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use crate::ambient;
 use crate::broker::{Broker, Delivery, Error};
 use crate::name::QueueName;
 use crate::priority::Priority;
@@ -80,7 +81,7 @@ impl Lanes {
         wanted: usize,
     ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
         let mut taken = Vec::new();
-        for lane in self.order.lanes(rand::random()) {
+        for lane in self.order.lanes(ambient::chance()) {
             if taken.len() == wanted || self.is_passed_over(lane) {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The pool: one loop a queue takes tasks, one loop a slot runs them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Pool {
     pub(super) worker: WorkerId,
     pub(super) connection: Connection,
     pub(super) handlers: RwLock<Handlers>,
-    queues: HashMap<QueueName, Queue>,
+    queues: BTreeMap<QueueName, Queue>,
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
     tombstones: Mutex<Tombs>,
@@ -119,9 +119,7 @@ impl Pool {
 
     /// The queues it takes from, sorted.
     pub(super) fn queues(&self) -> Vec<QueueName> {
-        let mut queues: Vec<_> = self.queues.keys().cloned().collect();
-        queues.sort();
-        queues
+        self.queues.keys().cloned().collect()
     }
 
     /// Reads the leases of the queues anew: the shortest of the lanes.
@@ -189,12 +187,13 @@ impl Pool {
         loop {
             let room = self.room.notified();
             tokio::select! {
+                biased;
                 loud = quiet.wait_for(|quiet| !quiet) => drop(loud.map_err(|_| Error::Closed)?),
                 () = self.draining.cancelled() => return Ok(Vec::new()),
             }
             let wanted = self.wanted();
             if wanted == 0 {
-                tokio::select! { () = room => continue, () = self.draining.cancelled() => return Ok(Vec::new()) }
+                tokio::select! { biased; () = room => continue, () = self.draining.cancelled() => return Ok(Vec::new()) }
             }
             let mut asked = Instant::now();
             let mut taken = queue.lanes.take(broker, wanted).await?;
@@ -202,6 +201,7 @@ impl Pool {
                 asked = Instant::now();
                 // What is under way to a wait that is dropped goes back to the queue.
                 taken = tokio::select! {
+                    biased;
                     taken = queue.lanes.wait(broker, wanted, DEQUEUE_WAIT) => taken?,
                     _ = quiet.wait_for(|quiet| *quiet) => continue,
                     () = self.draining.cancelled() => return Ok(Vec::new()),

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::held::Held;
+use crate::ambient;
 use crate::error::Error;
+use crate::faults::{self, Bug};
 
 /// How often leases are looked at: often enough for the shortest one, 1 s, to be renewed at a third of it.
 const TICK: Duration = Duration::from_millis(100);
@@ -20,15 +23,40 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long the renewals of one tick may take before the next tick tries again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The thread that renews.
+/// Whatever renews: a thread, but for simulations, where nothing happens beside the one that runs them.
 #[derive(Debug)]
-pub(super) struct Renewer {
+pub(super) enum Renewer {
+    Thread(RenewingThread),
+    Task(JoinSet<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct RenewingThread {
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Renewer {
     pub(super) fn start(held: Arc<Held>) -> Result<Self, Error> {
+        if ambient::is_simulated() {
+            let mut task = JoinSet::new();
+            task.spawn(async move { renew(&held).await });
+            return Ok(Self::Task(task));
+        }
+        RenewingThread::start(held).map(Self::Thread)
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(self) {
+        match self {
+            Self::Thread(thread) => drop(tokio::task::spawn_blocking(move || drop(thread)).await),
+            Self::Task(mut task) => task.shutdown().await,
+        }
+    }
+}
+
+impl RenewingThread {
+    fn start(held: Arc<Held>) -> Result<Self, Error> {
         let failed = |e: std::io::Error| {
             Error::invalid(format!("cannot start the thread that renews leases: {e}"))
         };
@@ -51,7 +79,7 @@ impl Renewer {
     }
 }
 
-impl Drop for Renewer {
+impl Drop for RenewingThread {
     /// Ends the thread, which takes no longer than the step it is at.
     fn drop(&mut self) {
         self.stop.cancel();
@@ -70,7 +98,7 @@ async fn renew(held: &Held) {
         ticks.tick().await;
         let now = Instant::now();
         let due = held.to_renew(now);
-        if due.is_empty() {
+        if due.is_empty() || faults::planted(Bug::LeaseNotExtended) {
             continue;
         }
         let extend = |(key, lease): (u64, Arc<dyn crate::broker::Lease>)| async move {

@@ -9,10 +9,11 @@ use futures_util::stream::{self, FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use super::held::Hold;
+use crate::ambient;
 use crate::broker::{Broker, Connection, Delivery, Error, Lease};
+use crate::faults::{self, Point};
 use crate::id::Route;
 use crate::outcome::{Outcome, OutcomeBatch, Verdict};
 use crate::task::TaskMessage;
@@ -141,7 +142,7 @@ fn pack(
         let fresh = |route: &Route| Open {
             bytes: OUTCOME_OVERHEAD,
             batch: OutcomeBatch {
-                id: Uuid::new_v4(),
+                id: ambient::new_id(),
                 route: route.clone(),
                 outcomes: Vec::new(),
             },
@@ -184,6 +185,7 @@ async fn send(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch, settles: 
     if !submit(results, batch).await {
         return;
     }
+    faults::point(Point::AfterOutcomeConfirmed);
     stream::iter(settles)
         .for_each_concurrent(MAX_ACKS, |settles| async {
             match settles {

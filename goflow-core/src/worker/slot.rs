@@ -12,8 +12,10 @@ use tracing::{Instrument, debug, info_span, warn};
 use super::pool::{Job, Pool};
 use super::report::{self, Reporter};
 use super::run::{self, End, Given};
+use crate::ambient;
 use crate::broker::Delivery;
 use crate::ctx::Reports;
+use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Verdict};
 use crate::task::TaskMessage;
@@ -65,7 +67,7 @@ impl Pool {
         };
         if delivery.count > 1 {
             // To the microsecond, which is what stores keep: the time tells this start from others.
-            let now = OffsetDateTime::now_utc();
+            let now = ambient::now_utc();
             let at = now
                 .replace_nanosecond(now.microsecond() * 1_000)
                 .unwrap_or(now);
@@ -83,7 +85,7 @@ impl Pool {
         }
         let checkpoint = self.last_checkpoint(&delivery).await;
         let started = Instant::now();
-        let started_at = OffsetDateTime::now_utc();
+        let started_at = ambient::now_utc();
         let reports = Reports::new();
         hold.started(started_at, reports.clone());
         let message = Arc::new(delivery.message.clone());
@@ -92,8 +94,12 @@ impl Pool {
             checkpoint,
             reports: reports.clone(),
         };
+        if faults::planted(Bug::AckBeforeCommit) {
+            report::acknowledge(delivery.lease.as_ref()).await;
+        }
         match run::attempt(handler, given, &hold, &self.leaving).await {
             End::Verdict(verdict) => {
+                faults::point(Point::AfterHandler);
                 self.pace.note(started.elapsed());
                 debug!(verdict = verdict.name(), "attempt ended");
                 if !matches!(verdict, Verdict::Succeeded(_))
@@ -170,7 +176,7 @@ impl Pool {
             verdict,
             worker: self.worker,
             started_at,
-            finished_at: OffsetDateTime::now_utc(),
+            finished_at: ambient::now_utc(),
             spec,
         }
     }

@@ -131,6 +131,47 @@ async fn one_bad_row_does_not_keep_the_others_out() {
     );
 }
 
+/// A newer version has written what this one does not know.
+#[tokio::test]
+async fn a_row_from_the_future_holds_nobody_up() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(accept(&store, spec()).await);
+    }
+    let [backoff, options, late, plain] = ids[..] else {
+        panic!("{ids:?}")
+    };
+    bench.sql(&format!(
+        "update gf_task set backoff = '{{\"Quadratic\": 1}}' where id = '{backoff}'"
+    ));
+    bench.sql(&format!(
+        "update gf_task set options = '{{\"unique\": 7}}' where id in ('{options}', '{late}')"
+    ));
+    bench.sql(&format!(
+        "update gf_task set deadline_at = now() where id = '{late}'"
+    ));
+    bench.sql("update gf_task set due_at = now()");
+    let due = store
+        .claim_due(500, Some(&Default::default()))
+        .await
+        .unwrap();
+    let dispatched: Vec<_> = due.dispatches.iter().map(|due| due.spec.id).collect();
+    assert_eq!(dispatched, [plain]);
+    let expired: Vec<_> = due.expired.iter().map(|tombstone| tombstone.task).collect();
+    assert_eq!(expired, [late]);
+    // What a worker of the newer version makes of them counts all the same.
+    let applied = apply(&store, vec![failure(backoff, "no"), success(options)]).await;
+    assert_eq!(
+        applied,
+        [
+            Applied::Finished(State::Failed),
+            Applied::Finished(State::Succeeded)
+        ]
+    );
+}
+
 /// More rows than are handed over in one commit.
 #[tokio::test]
 async fn a_new_broker_gets_a_large_backlog() {

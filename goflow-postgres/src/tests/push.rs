@@ -1,10 +1,11 @@
 //! Pushing within a transaction of the caller.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use goflow_core::store::Due;
-use goflow_core::{Error, KvStore, State, Task, Unique};
+use goflow_core::{Error, GoFlow, KvStore, State, Task, Unique};
 use sqlx::{Connection, PgConnection};
 
 use super::*;
@@ -195,29 +196,33 @@ async fn many_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_transaction_holds_up_its_key_only() {
     let bench = Bench::start().await;
-    let store = bench.connect().await;
+    let store = Arc::new(bench.connect().await);
+    let flow = GoFlow::local().results_store(store).build().unwrap();
+    flow.start().await.unwrap();
     let mut connection = connect(&bench).await;
     let mut tx = connection.begin().await.unwrap();
-    let unique = || Unique::while_live("k");
-    push_in(&mut tx, task().unique(unique())).await.unwrap();
-    let begun = std::time::Instant::now();
-    let waiting = TaskSpec {
-        unique: Some(unique()),
-        ..spec()
+    let unique = || task().unique(Unique::while_live("k"));
+    push_in(&mut tx, unique()).await.unwrap();
+    let waiting = flow.push(unique());
+    let others = async {
+        // The other push is waiting by now.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = Instant::now();
+        for _ in 0..20 {
+            flow.push(task()).await.unwrap();
+        }
+        begun.elapsed()
     };
-    let plain = spec();
-    let (plain_id, requests) = (plain.id, vec![one(waiting), one(plain)]);
-    let (answers, there) = tokio::join!(store.accept(requests), async {
-        goflow_test_servers::eventually(Duration::from_secs(2), async || {
-            store.get(&plain_id).await.unwrap().is_some()
-        })
-        .await
-    });
-    there.expect("the one without a key was accepted while the other one waited");
-    assert!(answers[1].is_ok() && begun.elapsed() < Duration::from_millis(5_500));
-    let answer = &answers[0];
+    let begun = Instant::now();
+    let (waiting, others) = tokio::join!(waiting, others);
+    let waited = begun.elapsed();
+    assert!(others < Duration::from_secs(1), "{others:?}");
     assert!(
-        matches!(answer, Err(goflow_core::store::Error::Unavailable { .. })),
-        "{answer:?}"
+        matches!(&waiting, Err(error) if error.is_retryable()),
+        "{waiting:?}"
+    );
+    assert!(
+        waited > Duration::from_secs(2) && waited < Duration::from_millis(5_500),
+        "{waited:?}"
     );
 }

@@ -38,6 +38,8 @@ struct State<T> {
     ids: HashSet<Arc<str>>,
     leased: usize,
     next_token: u64,
+    /// Messages put in so far.
+    submitted: u64,
 }
 
 struct Entry<T> {
@@ -45,6 +47,7 @@ struct Entry<T> {
     message: Arc<T>,
     id: Arc<str>,
     deliveries: u64,
+    position: u64,
 }
 
 struct Held<T> {
@@ -84,6 +87,18 @@ impl<T> State<T> {
     fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|&(due, _)| due)
     }
+
+    /// The position of the oldest message. What was never delivered is in order, behind what came back.
+    fn oldest(&self) -> Option<u64> {
+        let came_back = self.ready.iter().take_while(|entry| entry.deliveries > 0);
+        let never = self.ready.iter().find(|entry| entry.deliveries == 0);
+        let held = self.held.values().map(|held| &held.entry);
+        came_back
+            .chain(never)
+            .chain(held)
+            .map(|entry| entry.position)
+            .min()
+    }
 }
 
 impl<T: Wire> Channel<T> {
@@ -97,6 +112,7 @@ impl<T: Wire> Channel<T> {
             ids: HashSet::new(),
             leased: 0,
             next_token: 0,
+            submitted: 0,
         };
         Self {
             name,
@@ -136,6 +152,8 @@ impl<T: Wire> Channel<T> {
         Depth {
             waiting: waiting as u64,
             leased: state.leased as u64,
+            submitted: state.submitted,
+            settled: state.oldest().map_or(state.submitted, |oldest| oldest - 1),
         }
     }
 
@@ -146,6 +164,7 @@ impl<T: Wire> Channel<T> {
             message: Arc::new(message),
             id,
             deliveries: 0,
+            position: 0,
         });
         loop {
             if self.try_put(&mut entry) {
@@ -169,7 +188,9 @@ impl<T: Wire> Channel<T> {
                 *entry = Some(refused);
                 return false;
             }
-            Some(accepted) => {
+            Some(mut accepted) => {
+                state.submitted += 1;
+                accepted.position = state.submitted;
                 state.ids.insert(accepted.id.clone());
                 state.ready.push_back(accepted);
             }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::ambient;
 use crate::broker::{
     Control, Error, Identity, MAX_CHECKPOINT_BYTES, Signals, Tombstone, Tombstones,
 };
@@ -50,7 +51,7 @@ struct State {
 impl MemoryControl {
     pub(super) fn new(closed: CancellationToken) -> Self {
         Self {
-            broker: Uuid::new_v4(),
+            broker: ambient::new_id(),
             closed,
             state: Mutex::default(),
         }

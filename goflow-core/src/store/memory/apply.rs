@@ -4,6 +4,7 @@ use super::Now;
 use super::accept::has_nul;
 use super::due::set_due;
 use super::tables::{Row, Tables};
+use crate::ambient;
 use crate::limits::clip_error;
 use crate::outcome::{Outcome, Verdict};
 use crate::record::FailedAttempt;
@@ -23,7 +24,7 @@ impl Tables {
             && policy
                 .served
                 .contains(&(spec.queue.clone(), spec.task_type.clone()));
-        let next = row.live.next(&outcome, served, rand::random());
+        let next = row.live.next(&outcome, served, ambient::chance());
         // The worker's clock says when it ended; what it says is bounded by the store's own.
         let mut ended = outcome
             .finished_at

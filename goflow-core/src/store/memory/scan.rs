@@ -6,6 +6,7 @@ use std::ops::Bound;
 use time::OffsetDateTime;
 
 use super::MemoryStore;
+use crate::ambient;
 use crate::id::TaskId;
 use crate::name::QueueName;
 use crate::record::{
@@ -97,7 +98,7 @@ impl MemoryStore {
     }
 
     pub(super) async fn count_queues(&self) -> Vec<QueueCounts> {
-        let now = OffsetDateTime::now_utc();
+        let now = ambient::now_utc();
         let mut queues: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
         let mut after = Bound::Unbounded;
         loop {
