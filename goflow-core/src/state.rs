@@ -209,15 +209,13 @@ impl Live {
             Verdict::Unserved => {
                 let doubled =
                     Duration::from_secs(1_u64 << self.unserved.min(6)).min(MAX_UNSERVED_WAIT);
-                let wait = if served {
-                    Duration::from_millis(200)
+                // A worker that is said to serve it, and may be gone, is no reason to wait longer the next time.
+                let (wait, unserved) = if served {
+                    (Duration::from_millis(200), self.unserved.max(1))
                 } else {
-                    doubled
+                    (doubled, self.unserved.saturating_add(1))
                 };
-                self.wait_queued(
-                    wait.mul_f64(0.8 + 0.4 * jitter),
-                    self.unserved.saturating_add(1),
-                )
+                self.wait_queued(wait.mul_f64(0.8 + 0.4 * jitter), unserved)
             }
         }
     }
@@ -394,6 +392,15 @@ mod tests {
             [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]
         );
         assert_eq!([0, 50].map(|n| wait(n, true)), [200, 200]);
+        let count = |unserved, served| {
+            let row = Live { unserved, ..live() };
+            match row.next(&outcome(1, 1, Verdict::Unserved), served, 0.5) {
+                Next::Wait { unserved, .. } => unserved,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([0, 1, 5].map(|n| count(n, true)), [1, 1, 5]);
+        assert_eq!([0, 1, 5].map(|n| count(n, false)), [1, 2, 6]);
     }
 
     #[test]

@@ -187,12 +187,12 @@ impl Worker {
         ));
 
         let mut work = JoinSet::new();
-        let (ready, start) = tokio::sync::watch::channel(false);
+        let ready = CancellationToken::new();
         for queue in pool.queues() {
-            let (pool, reporter, mut start) = (pool.clone(), reporter.clone(), start.clone());
+            let (pool, reporter, ready) = (pool.clone(), reporter.clone(), ready.clone());
             work.spawn(async move {
-                let started = async { start.wait_for(|ready| *ready).await.is_ok() };
-                if pool.draining.run_until_cancelled(started).await == Some(true) {
+                let is_ready = pool.draining.run_until_cancelled(ready.cancelled()).await;
+                if is_ready.is_some() {
                     pool.fetch(&queue, &reporter).await;
                 }
             });
@@ -216,7 +216,7 @@ impl Worker {
             // Tombstones first: nothing that was cancelled before may start.
             if let Some(tombstones) = beat::tombstones(&watching).await {
                 watching.refresh_leases().await;
-                ready.send_replace(true);
+                ready.cancel();
                 beat::watch(&watching, tombstones).await;
             }
         });
@@ -390,6 +390,7 @@ impl WorkerBuilder {
             connection,
             self.handlers,
             &self.queues,
+            self.lease,
             self.workers,
             self.order,
         ));

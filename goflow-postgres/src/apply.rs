@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use goflow_core::TaskId;
 use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::state::Policy;
 use goflow_core::store::{Applied, Error};
+use goflow_core::{State, TaskId};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use crate::store::PostgresStore;
 
 mod decide;
 mod finish;
+mod succeed;
 mod write;
 
 use decide::Pending;
@@ -45,7 +46,7 @@ impl PostgresStore {
                 answers,
             )
         };
-        let mut results = self.apply_by_halves(&fit, policy).await?.into_iter();
+        let mut results = self.apply_fit(&fit, policy).await?.into_iter();
         for answer in applied.iter_mut().filter(|answer| answer.is_none()) {
             *answer = results.next();
         }
@@ -53,6 +54,30 @@ impl PostgresStore {
             .into_iter()
             .map(|answer| answer.unwrap_or(Applied::Stale))
             .collect())
+    }
+
+    async fn apply_fit(
+        &self,
+        outcomes: &[&Outcome],
+        policy: &Policy,
+    ) -> Result<Vec<Applied>, Error> {
+        let done = match self.succeed(outcomes).await {
+            Ok(done) => done,
+            Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => HashSet::new(),
+            Err(error) => return Err(translate("apply", error)),
+        };
+        let is_done = |outcome: &Outcome| done.contains(&outcome.task.as_uuid());
+        let rest: Vec<_> = outcomes
+            .iter()
+            .copied()
+            .filter(|one| !is_done(one))
+            .collect();
+        let mut rest = self.apply_by_halves(&rest, policy).await?.into_iter();
+        let applied = outcomes.iter().map(|one| match is_done(one) {
+            true => Applied::Finished(State::Succeeded),
+            false => rest.next().unwrap_or(Applied::Stale),
+        });
+        Ok(applied.collect())
     }
 
     /// Applies all that the tables take; halves a group that holds one they do not, until it stands alone.

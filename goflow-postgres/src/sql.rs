@@ -204,6 +204,23 @@ statements! {
             crashes, started_at, least(greatest(coalesce(ended, now()), now() - interval '1 day'), now()), class,
             case when failed_before then gf_attempts(id) end
         from d";
+    /// Moves rows into the history whose first attempt succeeded without a crash, and that have no unusual options;
+    /// gives them.
+    SUCCEED = "
+        with d as (
+            delete from gf_task t
+            using unnest($1::uuid[], $2::bytea[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[])
+                as f (id, result, result_content_type, worker, started_at, ended)
+            where t.id = f.id and t.attempt = 1 and t.starts = 0 and t.options is null
+            returning ", spec_of_t!(), ", t.attempt_limit, t.dispatch, f.result, f.result_content_type, f.worker,
+                coalesce(f.started_at, t.started_at) as started_at, f.ended
+        )
+        insert into gf_history (", spec!(), ", attempt, attempt_limit, dispatch, state, result, result_content_type,
+            worker, crashes, started_at, finished_at, class)
+        select ", spec!(), ", 1, attempt_limit, dispatch, 'succeeded', result, result_content_type, worker, 0, started_at,
+            least(greatest(ended, now() - interval '1 day'), now()), $7
+        from d
+        returning id";
     /// Forgets the failed attempts of tasks that took theirs into the history.
     DELETE_ATTEMPTS = "delete from gf_attempt where id = any($1)";
     /// Puts tasks into the history that never had a row.

@@ -69,7 +69,8 @@ async fn heartbeat(core: &Core, part: WorkerStatus) {
                 core.schedule.wake_in(Duration::ZERO);
             }
             Err(error) => {
-                warn!(%error, %queue, "cannot wake unserved tasks: they wait for their time")
+                core.registry.unheeded(worker);
+                warn!(%error, %queue, "cannot wake unserved tasks, trying again");
             }
         }
     }

@@ -34,7 +34,7 @@ const MAX_GROUPS: usize = 200;
 pub struct Bulk {
     /// Tasks that were changed.
     pub changed: u64,
-    /// Tasks whose state had changed meanwhile, so that they were left alone.
+    /// Tasks that were left alone: their state had changed meanwhile, or another task has their unique key by now.
     pub skipped: u64,
     /// Whether the limit was reached before the filter's end: call again.
     pub more: bool,
@@ -104,7 +104,9 @@ impl Engine {
             while let Some(change) = changes.next().await {
                 match change {
                     Ok(()) => bulk.changed += 1,
-                    Err(Error::Forbidden { .. } | Error::NotFound(_)) => bulk.skipped += 1,
+                    Err(
+                        Error::Forbidden { .. } | Error::NotFound(_) | Error::Duplicate(_),
+                    ) => bulk.skipped += 1,
                     Err(error) => return Err(error),
                 }
             }

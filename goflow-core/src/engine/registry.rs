@@ -21,6 +21,8 @@ pub struct WorkerSeen {
     /// When that was, by this process's clock.
     pub last_seen: OffsetDateTime,
     heard: Instant,
+    /// Whether what was new in it could not be acted on, so that it is to be new again.
+    unheeded: bool,
 }
 
 /// What a heartbeat brought that was not known.
@@ -109,8 +111,10 @@ impl Registry {
     /// Takes a heartbeat in.
     pub(super) fn beat(&self, status: WorkerStatus) -> News {
         let mut workers = self.workers();
-        let before = workers.get(&status.id).map(|seen| &seen.status);
+        let seen = workers.get(&status.id);
+        let before = seen.map(|seen| &seen.status);
         let known: HashSet<_> = before
+            .filter(|_| seen.is_some_and(|seen| !seen.unheeded))
             .into_iter()
             .flat_map(|status| status.types.iter().cloned())
             .collect();
@@ -125,6 +129,7 @@ impl Registry {
         let seen = WorkerSeen {
             last_seen: ambient::now_utc(),
             heard: Instant::now(),
+            unheeded: false,
             status,
         };
         workers.insert(seen.status.id, seen);
@@ -132,6 +137,13 @@ impl Registry {
             self.note_served(&workers);
         }
         News { types }
+    }
+
+    /// Notes that nothing could be done about the news of a worker: its next heartbeat brings them again.
+    pub(super) fn unheeded(&self, id: WorkerId) {
+        if let Some(seen) = self.workers().get_mut(&id) {
+            seen.unheeded = true;
+        }
     }
 
     /// Forgets a worker that said goodbye.

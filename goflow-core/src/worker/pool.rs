@@ -15,7 +15,7 @@ use super::lanes::{LaneOrder, Lanes};
 use super::pace::Pace;
 use super::report::{self, Reporter};
 use super::tombs::Tombs;
-use crate::broker::{Connection, DEFAULT_LEASE, Delivery, Error, Tombstone};
+use crate::broker::{Connection, Delivery, Error, MIN_LEASE, Tombstone};
 use crate::handler::Handlers;
 use crate::id::WorkerId;
 use crate::name::QueueName;
@@ -38,6 +38,8 @@ pub(super) struct Pool {
     pub(super) connection: Connection,
     pub(super) handlers: RwLock<Handlers>,
     queues: BTreeMap<QueueName, Queue>,
+    /// The lease this worker asks for: it may have it before it reads so.
+    lease: Option<Duration>,
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
     tombstones: Mutex<Tombs>,
@@ -73,13 +75,15 @@ impl Pool {
         connection: Connection,
         handlers: Handlers,
         queues: &[QueueName],
+        lease: Option<Duration>,
         slots: usize,
         order: LaneOrder,
     ) -> Self {
         let queue = |name: &QueueName| {
             let queue = Queue {
                 lanes: Lanes::new(name, order),
-                lease: QueueLease::new(DEFAULT_LEASE),
+                // The shortest there is, until it has been read: to renew too often does no harm.
+                lease: QueueLease::new(MIN_LEASE),
             };
             (name.clone(), queue)
         };
@@ -88,6 +92,7 @@ impl Pool {
             connection,
             handlers: RwLock::new(handlers),
             queues: queues.iter().map(queue).collect(),
+            lease,
             quiet: watch::Sender::new(false),
             slots,
             held: Arc::default(),
@@ -122,7 +127,8 @@ impl Pool {
         self.queues.keys().cloned().collect()
     }
 
-    /// Reads the leases of the queues anew: the shortest of the lanes.
+    /// Reads the leases of the queues anew: the shortest of the lanes, or what this worker asks for if that is
+    /// shorter, since an engine may grant it at any time.
     pub(super) async fn refresh_leases(&self) {
         for queue in self.queues.values() {
             let mut shortest = None;
@@ -135,7 +141,9 @@ impl Pool {
                 }
             }
             if let Some(lease) = shortest {
-                queue.lease.set(lease);
+                queue
+                    .lease
+                    .set(self.lease.map_or(lease, |own| own.min(lease)));
             }
         }
     }
