@@ -1,77 +1,78 @@
 //! What must hold of every task, whatever happens: written once, checked by every tier.
 //!
-//! A [`Watch`] is told what a client or an engine gets to know, in the order in which one of them got to know it.
-//! It answers with the first [`Violation`]. The numbers are those of `RELIABILITY.md`; I1 and what comes after I8
-//! take a view of more than the store.
+//! A [`Watch`] is told what a client, an engine or a handler gets to know, in the order in which whoever tells it got
+//! to know it. It answers with the first [`Violation`]. The numbers are those of `RELIABILITY.md`. I1 and the part of
+//! I12 that records tell are asked for at the end ([`Watch::unfinished_after_heal`], [`Watch::drained`]), since only
+//! the caller knows when everything was well. I11 has nothing to hold yet: there are no concurrency limits.
+//!
+//! How much a tier sees differs. A random walk over a store tells every dispatch and every effect of an outcome. A
+//! client of whole engines tells the answers to its calls, one after the other, and what handlers noted
+//! ([`Watch::started`]), which may be told late.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::time::Duration;
 
 use goflow_core::record::TaskRecord;
 use goflow_core::store::{Applied, Dispatch};
 use goflow_core::{State, TaskId, TaskSpec};
+use time::OffsetDateTime;
 
-/// An invariant that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Which one: `I2` to `I8`.
-    pub invariant: &'static str,
-    /// The task.
-    pub task: TaskId,
-    /// What was seen.
-    pub seen: String,
-}
+mod healed;
+mod known;
+#[cfg(test)]
+mod tests;
+mod violation;
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} does not hold of task {}: {}",
-            self.invariant, self.task, self.seen
-        )
-    }
-}
+use known::{Known, is_due, is_move, same_end};
+pub use violation::Violation;
+use violation::{Checked, check};
 
-impl std::error::Error for Violation {}
-
-/// What is known of one task.
-#[derive(Debug, Clone)]
-struct Known {
-    /// The last record that was read.
-    last: Option<TaskRecord>,
-    /// The highest attempt and dispatch heard of.
-    attempt: u32,
-    dispatch: u32,
-    /// Failures after which it has failed; reopening raises it.
-    limit: u32,
-    max_attempts: u32,
-    /// How it ended, since it was accepted or reopened.
-    ended: Option<State>,
-}
+/// How far the clock of an observer may be from that of the store, unless said otherwise: enough for two processes
+/// on one machine.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
 
 /// Watches the tasks of a store.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Watch {
     tasks: HashMap<TaskId, Known>,
     keys: HashMap<String, TaskId>,
+    clock_tolerance: Duration,
 }
 
-type Checked = Result<(), Violation>;
+impl Default for Watch {
+    /// Watches with [`CLOCK_TOLERANCE`].
+    fn default() -> Self {
+        Self::with_clock_tolerance(CLOCK_TOLERANCE)
+    }
+}
 
 impl Watch {
-    /// A task was accepted.
+    /// A watch whose times come from clocks that differ from the store's by `tolerance` at most.
+    pub fn with_clock_tolerance(tolerance: Duration) -> Self {
+        Self {
+            tasks: HashMap::new(),
+            keys: HashMap::new(),
+            clock_tolerance: tolerance,
+        }
+    }
+
+    /// Someone is about to push a task: from now on it may run, and need not.
+    pub fn submitted(&mut self, spec: &TaskSpec) {
+        let known = || Known::new(spec);
+        self.tasks.entry(spec.id).or_insert_with(known);
+    }
+
+    /// A task was accepted: its push was answered with its id.
     pub fn accepted(&mut self, spec: &TaskSpec) {
-        self.tasks.insert(
-            spec.id,
-            Known {
-                last: None,
-                attempt: 1,
-                dispatch: 0,
-                limit: spec.max_attempts,
-                max_attempts: spec.max_attempts,
-                ended: None,
-            },
-        );
+        self.submitted(spec);
+        if let Some(known) = self.tasks.get_mut(&spec.id) {
+            known.accepted = true;
+        }
+    }
+
+    /// A push was refused, or answered with another id: nothing of this task must be seen.
+    pub fn refused(&mut self, id: TaskId) {
+        self.tasks.remove(&id);
     }
 
     /// A push with this idempotency key was answered with this task.
@@ -107,10 +108,48 @@ impl Watch {
         Ok(())
     }
 
+    /// The same, at a time by the observer's clock.
+    ///
+    /// # Errors
+    /// I4 to I6, I8, I9.
+    pub fn dispatched_at(&mut self, dispatch: &Dispatch, at: OffsetDateTime) -> Checked {
+        let (id, tolerance) = (dispatch.spec.id, self.clock_tolerance);
+        let number = dispatch.dispatch;
+        let seen = || format!("dispatch {number} at {at}");
+        let known = self.known(id, seen)?;
+        let due = known.dispatch_due(number);
+        check("I9", id, is_due(due, at, tolerance), || {
+            known.beside(format!("{}, due at {due:?}", seen()))
+        })?;
+        self.dispatched(dispatch)
+    }
+
+    /// A handler was called with this attempt, at a time by its own clock. May be told late, and again for every
+    /// run, stale ones included; it must not be told before the answer to a retry by hand that made the attempt.
+    ///
+    /// # Errors
+    /// I4, I6, I8, I9.
+    pub fn started(&mut self, id: TaskId, attempt: u32, at: OffsetDateTime) -> Checked {
+        let tolerance = self.clock_tolerance;
+        let seen = || format!("attempt {attempt} ran at {at}");
+        let known = self.known(id, seen)?;
+        let told = || known.beside(seen());
+        check("I4", id, known.is_attempt(attempt), told)?;
+        let within = known.last_attempt.is_none_or(|last| attempt <= last);
+        check("I8", id, within, told)?;
+        let due = known.attempt_due(attempt);
+        check("I9", id, is_due(due, at, tolerance), || {
+            format!("{}, due at {due:?}", told())
+        })?;
+        known.ran = known.ran.max(attempt);
+        known.accepted = true;
+        Ok(())
+    }
+
     /// An outcome of this attempt was applied, with this effect.
     ///
     /// # Errors
-    /// I3, I6, I8.
+    /// I3, I6, I8, I10.
     pub fn applied(&mut self, id: TaskId, attempt: u32, applied: &Applied) -> Checked {
         if matches!(applied, Applied::Stale | Applied::Rejected(_)) {
             return Ok(());
@@ -119,23 +158,34 @@ impl Watch {
         let known = self.known(id, seen)?;
         check("I8", id, attempt >= known.attempt, || known.beside(seen()))?;
         known.attempt = attempt;
-        check("I3", id, known.ended.is_none(), || known.beside(seen()))?;
-        match applied {
-            Applied::Finished(state) => self.ended(id, *state),
-            _ => Ok(()),
+        if let Applied::Finished(state) = applied {
+            return self.ended(id, *state);
         }
+        check("I3", id, known.ended.is_none(), || known.beside(seen()))
     }
 
     /// The task ended: an outcome, a cancel, a deadline.
     ///
     /// # Errors
-    /// I3, I6.
+    /// I3, I6, I10.
     pub fn ended(&mut self, id: TaskId, state: State) -> Checked {
         let seen = || format!("it ended as {state}");
         let known = self.known(id, seen)?;
+        let undone = known.cancelled && state == State::Succeeded;
+        check("I10", id, !undone, || known.beside(seen()))?;
         let ends_once = known.ended.is_none() && state.is_terminal();
         check("I3", id, ends_once, || known.beside(seen()))?;
         known.ended = Some(state);
+        Ok(())
+    }
+
+    /// Someone was told that the task is cancelled.
+    ///
+    /// # Errors
+    /// I3, I6; I10 from then on, until the task is [reopened](Self::reopened).
+    pub fn cancelled(&mut self, id: TaskId) -> Checked {
+        self.ended(id, State::Cancelled)?;
+        self.known(id, || "a cancel".to_owned())?.cancelled = true;
         Ok(())
     }
 
@@ -145,21 +195,46 @@ impl Watch {
     /// I4 to I6.
     pub fn reopened(&mut self, record: &TaskRecord) -> Checked {
         let id = record.spec.id;
-        let seen = || "it was reopened".to_owned();
+        let seen = || format!("it was reopened as attempt {}", record.attempt);
         let known = self.known(id, seen)?;
-        let may = known.ended.is_some_and(|state| state != State::Succeeded);
+        // How it had ended need not have been seen, but a success is never undone.
+        let may = known.ended != Some(State::Succeeded) && record.attempt > known.attempt;
         check("I5", id, may, || known.beside(seen()))?;
-        known.limit = known.attempt + known.max_attempts;
-        (known.ended, known.last) = (None, None);
-        known.attempt += 1;
+        let used = known.is_attempt(record.attempt - 1);
+        check("I4", id, used, || known.beside(seen()))?;
+        known.reopen(record.attempt);
         self.read(record)
+    }
+
+    /// Someone asked for the task to be reopened and got no answer: from now on either may be.
+    ///
+    /// # Errors
+    /// I6.
+    pub fn perhaps_reopened(&mut self, id: TaskId) -> Checked {
+        let known = self.known(id, || "a retry of it".to_owned())?;
+        if known.ended != Some(State::Succeeded) {
+            known.doubt();
+        }
+        Ok(())
     }
 
     /// The record of a task was read.
     ///
     /// # Errors
-    /// I2 to I6.
+    /// I2 to I6, I8, I10.
     pub fn read(&mut self, record: &TaskRecord) -> Checked {
+        self.saw(record, true)
+    }
+
+    /// The record of a task came in a list, which leaves failed attempts and large content out.
+    ///
+    /// # Errors
+    /// As [`Watch::read`].
+    pub fn listed(&mut self, record: &TaskRecord) -> Checked {
+        self.saw(record, false)
+    }
+
+    fn saw(&mut self, record: &TaskRecord, whole: bool) -> Checked {
         let id = record.spec.id;
         let seen = || {
             let TaskRecord {
@@ -172,32 +247,26 @@ impl Watch {
         };
         let known = self.known(id, seen)?;
         let told = || known.beside(seen());
+        let undone = known.cancelled && record.state == State::Succeeded;
+        check("I10", id, !undone, told)?;
         if let Some(last) = known.last.as_ref().filter(|last| last.state.is_terminal()) {
-            check("I2", id, same_end(last, record), told)?;
+            check("I2", id, same_end(last, record, whole), told)?;
         }
         if let Some(ended) = known.ended {
             check("I3", id, record.state == ended, told)?;
         }
         check("I4", id, known.is_attempt(record.attempt), told)?;
-        let failed: Vec<u32> = record
-            .attempts
-            .iter()
-            .map(|failed| failed.attempt)
-            .collect();
-        let in_order = failed.is_sorted_by(|a, b| a < b);
-        let within = failed
-            .iter()
-            .all(|attempt| (1..=record.attempt).contains(attempt));
-        check("I4", id, in_order && within, || {
-            format!("{}, failed attempts {failed:?}", told())
+        check_attempts(record)?;
+        let overtaken = record.state.is_terminal() && known.ran > record.attempt;
+        check("I8", id, !overtaken, || {
+            format!("{}, though attempt {} ran", told(), known.ran)
         })?;
         let forward = record.attempt >= known.attempt && record.dispatch >= known.dispatch;
         check("I5", id, forward, told)?;
         if let Some(last) = &known.last {
             check("I5", id, is_move(last, record), told)?;
         }
-        (known.attempt, known.dispatch) = (record.attempt, record.dispatch);
-        known.last = Some(record.clone());
+        known.learn(record, whole);
         Ok(())
     }
 
@@ -211,151 +280,13 @@ impl Watch {
     }
 }
 
-impl Known {
-    fn is_attempt(&self, attempt: u32) -> bool {
-        attempt >= 1 && attempt <= self.limit
-    }
-
-    fn beside(&self, seen: String) -> String {
-        let Self {
-            attempt,
-            dispatch,
-            limit,
-            ended,
-            ..
-        } = self;
-        let last = self.last.as_ref().map(|last| last.state.as_str());
-        format!(
-            "{seen}; before: attempt {attempt} of {limit}, dispatch {dispatch}, read as {last:?}, ended as {ended:?}"
-        )
-    }
-}
-
-/// Whether two records of a finished task tell the same end.
-fn same_end(a: &TaskRecord, b: &TaskRecord) -> bool {
-    let end = |record: &TaskRecord| {
-        let TaskRecord {
-            state,
-            attempt,
-            dispatch,
-            worker,
-            finished_at,
-            ..
-        } = record.clone();
-        (state, attempt, dispatch, worker, finished_at)
-    };
-    end(a) == end(b) && a.result == b.result && a.error == b.error && a.attempts == b.attempts
-}
-
-/// Whether a task can have got from one record to a later one without being reopened. Steps between may not have
-/// been seen.
-fn is_move(from: &TaskRecord, to: &TaskRecord) -> bool {
-    if from.state.is_terminal() {
-        return from.state == to.state;
-    }
-    // What waits for its time leaves that wait by a dispatch only, or ends.
-    let waits = |record: &TaskRecord| matches!(record.state, State::Scheduled | State::Retrying);
-    let dispatched = to.dispatch > from.dispatch;
-    to.state.is_terminal() || dispatched || !waits(from) || from.state == to.state
-}
-
-fn check(
-    invariant: &'static str,
-    task: TaskId,
-    holds: bool,
-    seen: impl FnOnce() -> String,
-) -> Checked {
-    if holds {
-        return Ok(());
-    }
-    let seen = seen();
-    Err(Violation {
-        invariant,
-        task,
-        seen,
+/// The failed attempts of a record are in order, and none is of an attempt still to come.
+fn check_attempts(record: &TaskRecord) -> Checked {
+    let failed: Vec<u32> = record.attempts.iter().map(|one| one.attempt).collect();
+    let in_order = failed.is_sorted_by(|a, b| a < b);
+    let possible = 1..=record.attempt;
+    let within = failed.iter().all(|attempt| possible.contains(attempt));
+    check("I4", record.spec.id, in_order && within, || {
+        format!("at attempt {}, failed attempts {failed:?}", record.attempt)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use goflow_core::store::Dispatch;
-
-    use super::*;
-    use crate::store::spec;
-
-    fn record(spec: &TaskSpec, state: State, attempt: u32, dispatch: u32) -> TaskRecord {
-        TaskRecord {
-            spec: spec.clone(),
-            state,
-            attempt,
-            max_attempts: spec.max_attempts,
-            dispatch,
-            result: None,
-            error: None,
-            attempts: Vec::new(),
-            worker: None,
-            crashes: 0,
-            unserved: false,
-            progress: None,
-            due_at: None,
-            started_at: None,
-            finished_at: None,
-            payload_omitted: false,
-            result_omitted: false,
-        }
-    }
-
-    fn broken(checked: Checked) -> &'static str {
-        checked.expect_err("it does not hold").invariant
-    }
-
-    #[test]
-    fn each_violation_is_found() {
-        let (spec, fresh) = (spec(), Watch::default());
-        let id = spec.id;
-        let mut watch = fresh.clone();
-        watch.accepted(&spec);
-        let at = |state, attempt, dispatch| record(&spec, state, attempt, dispatch);
-        let dispatch = |attempt, dispatch| Dispatch {
-            spec: spec.clone(),
-            attempt,
-            dispatch,
-        };
-        assert_eq!(broken(fresh.clone().read(&at(State::Queued, 1, 1))), "I6");
-        assert_eq!(broken(fresh.clone().dispatched(&dispatch(1, 1))), "I6");
-        watch.keyed("k", id).expect("the first");
-        assert_eq!(broken(watch.keyed("k", TaskId::new())), "I7");
-        assert_eq!(broken(watch.clone().read(&at(State::Queued, 4, 4))), "I4");
-        watch.read(&at(State::Retrying, 2, 1)).expect("legal");
-        assert_eq!(broken(watch.clone().read(&at(State::Queued, 2, 1))), "I5");
-        assert_eq!(broken(watch.clone().read(&at(State::Queued, 1, 1))), "I5");
-        watch.dispatched(&dispatch(2, 2)).expect("legal");
-        assert_eq!(broken(watch.clone().dispatched(&dispatch(1, 2))), "I8");
-        let waits = Applied::Waits(Duration::ZERO);
-        assert_eq!(broken(watch.clone().applied(id, 1, &waits)), "I8");
-        watch.applied(id, 1, &Applied::Stale).expect("legal");
-        let finished = Applied::Finished(State::Failed);
-        watch.applied(id, 2, &finished).expect("legal");
-        assert_eq!(broken(watch.clone().applied(id, 2, &finished)), "I3");
-        assert_eq!(broken(watch.clone().ended(id, State::Cancelled)), "I3");
-        assert_eq!(
-            broken(watch.clone().read(&at(State::Succeeded, 2, 2))),
-            "I3"
-        );
-        assert_eq!(broken(watch.clone().dispatched(&dispatch(2, 3))), "I5");
-        let end = at(State::Failed, 2, 2);
-        watch.read(&end).expect("legal");
-        let error = Some("another".to_owned());
-        assert_eq!(
-            broken(watch.clone().read(&TaskRecord { error, ..end })),
-            "I2"
-        );
-        watch.reopened(&at(State::Queued, 3, 2)).expect("legal");
-        watch
-            .dispatched(&dispatch(5, 3))
-            .expect("its limit is raised");
-        assert_eq!(broken(watch.dispatched(&dispatch(6, 4))), "I4");
-    }
 }

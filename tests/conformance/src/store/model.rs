@@ -14,7 +14,9 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Now,
-    /// Not during a walk, or, of a dispatch that nobody confirmed, perhaps.
+    /// Some time between these.
+    Between(Instant, Instant),
+    /// Perhaps, not during a walk: a dispatch that nobody confirmed.
     Later,
     Never,
 }
@@ -38,15 +40,25 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(spec: &TaskSpec, deadline: Option<(Instant, Instant)>) -> Self {
+    /// A task that is due at once, or as `due` says.
+    pub(super) fn new(
+        spec: &TaskSpec,
+        due: Option<Due>,
+        deadline: Option<(Instant, Instant)>,
+    ) -> Self {
+        let state = if due.is_some() {
+            State::Scheduled
+        } else {
+            State::Queued
+        };
         Self {
-            state: State::Queued,
+            state,
             attempt: 1,
             limit: spec.max_attempts,
             max_attempts: spec.max_attempts,
-            dispatch: 1,
-            waiting: false,
-            due: Due::Later,
+            dispatch: u32::from(due.is_none()),
+            waiting: due.is_some(),
+            due: due.unwrap_or(Due::Later),
             starts: 0,
             failures: 0,
             key: spec.unique.as_ref().map(|unique| unique.key.clone()),
@@ -56,7 +68,12 @@ impl Model {
 
     fn wait(&mut self, state: State, wait: Duration) -> Applied {
         (self.state, self.waiting, self.starts) = (state, true, 0);
-        self.due = if wait.is_zero() { Due::Now } else { Due::Later };
+        let until = Instant::now() + wait;
+        self.due = if wait.is_zero() {
+            Due::Now
+        } else {
+            Due::Between(until, until)
+        };
         Applied::Waits(wait)
     }
 
@@ -73,6 +90,31 @@ impl Model {
     pub(super) fn is_late(&self) -> bool {
         self.deadline
             .is_some_and(|(_, latest)| Instant::now() >= latest)
+    }
+
+    /// Between which times something becomes of it by itself.
+    pub(super) fn times(&self) -> impl Iterator<Item = (Instant, Instant)> {
+        let due = match self.due {
+            Due::Between(earliest, latest) => Some((earliest, latest)),
+            _ => None,
+        };
+        due.into_iter().chain(self.deadline)
+    }
+
+    /// The store was asked before: what it waits for comes no later than this.
+    pub(super) fn due_by(&mut self, time: Instant) {
+        if let Due::Between(_, latest) = &mut self.due {
+            *latest = time;
+        }
+    }
+
+    /// Whether it is due; only to be asked when that is known.
+    fn is_due(&self) -> bool {
+        match self.due {
+            Due::Now => true,
+            Due::Between(_, latest) => Instant::now() >= latest,
+            Due::Later | Due::Never => false,
+        }
     }
 
     pub(super) fn apply(&mut self, attempt: u32, dispatch: u32, verdict: &Verdict) -> Applied {
@@ -115,7 +157,7 @@ impl Model {
     /// A claim gave it out: whether it may have, and as this attempt and dispatch.
     pub(super) fn claim(&mut self, attempt: u32, dispatch: u32, is_held: Option<bool>) -> bool {
         let due = match (self.waiting, is_held) {
-            (true, _) => self.due == Due::Now,
+            (true, _) => self.is_due(),
             (false, Some(false)) => self.due != Due::Never,
             (false, _) => false,
         };
@@ -127,7 +169,7 @@ impl Model {
 
     /// A claim did not give it out: whether it need not have.
     pub(super) fn pass_over(&mut self, is_held: Option<bool>) -> bool {
-        if self.due != Due::Now {
+        if !self.is_due() {
             return true;
         }
         match (self.waiting, is_held) {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use goflow_core::broker::Identity;
 use goflow_core::outcome::Verdict;
-use goflow_core::store::{Change, Error};
-use goflow_core::{Deadline, State, TaskId, TaskStore, Unique};
+use goflow_core::store::{Applied, Change, Error};
+use goflow_core::{Deadline, Start, State, TaskId, TaskSpec, TaskStore, Unique};
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -16,9 +17,10 @@ use super::{
     Fixture, accept_request, apply, apply_one, failure, get, impatient, outcome, request, roomy,
     success,
 };
+use crate::dice::Dice;
 use crate::invariants::{Violation, Watch};
 
-/// A deadline that passes during the walk. What happens in its first third happens before it, on a busy machine
+/// A deadline that passes, or a wait that ends, during the walk. What happens in its first third happens before it, on a busy machine
 /// too; what comes later waits until it has passed.
 const SOON: Duration = Duration::from_millis(900);
 
@@ -28,23 +30,13 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// Tasks of a walk, at most.
 const TASKS: usize = 20;
 
-/// A generator of numbers that any platform repeats: xorshift.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-
     fn wait(&mut self) -> Duration {
-        if self.one_in(3) { LONG } else { Duration::ZERO }
+        match self.roll(6) {
+            0 | 1 => LONG,
+            2 => SOON,
+            _ => Duration::ZERO,
+        }
     }
 
     fn verdict(&mut self) -> Verdict {
@@ -80,22 +72,23 @@ struct Walk {
     dice: Dice,
     models: BTreeMap<TaskId, Model>,
     watch: Watch,
+    /// When each task last began to wait, by both clocks: a paused one does not move the other.
+    waits_since: BTreeMap<TaskId, (OffsetDateTime, Instant)>,
     /// Where it is, for whoever has to find out why it failed.
     place: String,
 }
 
 /// Whatever is done to tasks, in whatever order, the store and the model agree, and no invariant breaks.
 pub async fn random_walk(fixture: &impl Fixture) {
-    let given = std::env::var("GF_SEED").ok();
-    let seed = given.map(|seed| seed.parse().expect("GF_SEED is a number"));
-    let seed = seed.unwrap_or_else(|| u64::from_ne_bytes(first_half(Uuid::new_v4())) | 1);
-    println!("GF_SEED={seed}");
+    let dice = Dice::seeded();
+    let seed = dice.seed();
     let mut walk = Walk {
         store: roomy(fixture).await,
         broker: Uuid::nil(),
-        dice: Dice(seed),
+        dice,
         models: BTreeMap::new(),
         watch: Watch::default(),
+        waits_since: BTreeMap::new(),
         place: String::new(),
     };
     for step in 0..400 {
@@ -107,12 +100,6 @@ pub async fn random_walk(fixture: &impl Fixture) {
         *states.entry(model.state).or_default() += 1;
     }
     println!("{states:?}");
-}
-
-fn first_half(id: Uuid) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&id.as_bytes()[..8]);
-    bytes
 }
 
 impl Walk {
@@ -160,7 +147,9 @@ impl Walk {
         }
         let taken = spec.unique.as_ref();
         let taken = taken.and_then(|unique| holder(&self.models, &unique.key));
+        let waits = self.start(&mut spec);
         let begun = Instant::now();
+        let began = (OffsetDateTime::now_utc(), begun);
         let answer = accept_request(&*self.store, request(vec![spec.clone()])).await;
         match (taken, answer) {
             (Some(other), Err(Error::Duplicate(id))) if rejects => {
@@ -171,22 +160,46 @@ impl Walk {
                 assert_eq!(answer, (other, false), "{}", self.place)
             }
             (None, Ok(accepted)) if accepted[0].id == spec.id => {
-                let deadline = soon.then(|| (begun + SOON, Instant::now() + SOON));
-                self.models.insert(spec.id, Model::new(&spec, deadline));
+                let ended = Instant::now();
+                let due = waits.map(|wait| Due::Between(begun + wait, ended + wait));
+                let deadline = soon.then(|| (begun + SOON, ended + SOON));
+                let model = Model::new(&spec, due, deadline);
+                self.models.insert(spec.id, model);
+                self.waits_since.insert(spec.id, began);
                 self.watch.accepted(&spec);
             }
             (taken, answer) => panic!("{}: {answer:?}, though {taken:?}", self.place),
         }
     }
 
-    /// Waits until it is clear which deadlines have passed.
+    /// Chooses when it starts; how long it waits.
+    fn start(&mut self, spec: &mut TaskSpec) -> Option<Duration> {
+        let now = OffsetDateTime::now_utc();
+        let (start, wait) = match self.dice.roll(8) {
+            0 => (Start::After(SOON), Some(SOON)),
+            1 => (Start::At(now + SOON), Some(SOON)),
+            2 => (Start::After(LONG), Some(LONG)),
+            3 => (Start::At(now - SOON), None),
+            _ => (Start::Now, None),
+        };
+        spec.start = start;
+        wait
+    }
+
+    /// The time by the clock that this task's wait goes by.
+    fn time(&self, id: TaskId) -> OffsetDateTime {
+        let (shown, instant) = self.waits_since[&id];
+        shown + instant.elapsed()
+    }
+
+    /// Waits until it is clear which deadlines have passed, and which waits have ended.
     async fn settle(&self) {
         let now = Instant::now();
         let unclear = |(earliest, latest): &(Instant, Instant)| {
             now + SOON * 2 / 3 > *earliest && now < *latest
         };
-        let deadlines = self.models.values().filter_map(|model| model.deadline);
-        if let Some(latest) = deadlines.filter(unclear).map(|(_, latest)| latest).max() {
+        let times = self.models.values().flat_map(Model::times);
+        if let Some(latest) = times.filter(unclear).map(|(_, latest)| latest).max() {
             sleep_until(latest + Duration::from_millis(20)).await;
         }
     }
@@ -200,7 +213,7 @@ impl Walk {
         let live = model.is_live();
         if live {
             model.end(State::Cancelled);
-            let checked = self.watch.ended(id, State::Cancelled);
+            let checked = self.watch.cancelled(id);
             self.legal(checked);
         }
         assert_eq!(done, live, "{}: cancel {:?}", self.place, self.models[&id]);
@@ -261,7 +274,7 @@ impl Walk {
             let rightly =
                 !model.is_late() && model.claim(dispatch.attempt, dispatch.dispatch, is_held(&id));
             assert!(rightly, "{}: {before:?} was given out", self.place);
-            let checked = self.watch.dispatched(dispatch);
+            let checked = self.watch.dispatched_at(dispatch, self.time(id));
             self.legal(checked);
         }
         let given: HashSet<TaskId> = due.dispatches.iter().map(|one| one.spec.id).collect();
@@ -331,6 +344,7 @@ impl Walk {
             .iter()
             .map(|one| model.apply(one.attempt, one.dispatch, &one.verdict))
             .collect();
+        let begun = (OffsetDateTime::now_utc(), Instant::now());
         let applied = match &batch[..] {
             [one] => vec![apply_one(&*self.store, one.clone()).await],
             _ => apply(&*self.store, batch.clone()).await,
@@ -340,6 +354,10 @@ impl Walk {
             "{}: {before:?} and {batch:?}",
             self.place
         );
+        if applied.contains(&Applied::Waits(SOON)) {
+            self.waits_since.insert(id, begun);
+            self.model(id).due_by(Instant::now() + SOON);
+        }
         for (one, applied) in batch.iter().zip(&applied) {
             let checked = self.watch.applied(id, one.attempt, applied);
             self.legal(checked);
