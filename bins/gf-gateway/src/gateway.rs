@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
-use gf_process::adapters::{self, Room};
+use gf_process::adapters;
 use goflow_core::broker::Connection;
 use goflow_core::{GoFlow, Worker};
 use tokio::net::TcpListener;
@@ -41,20 +41,15 @@ pub async fn run(
     let handlers = match options.workers() {
         0 => None,
         _ => Some(
-            gf_worker::stock_handlers(options.handlers_path.as_deref())
+            gf_worker::stock_handlers(options.worker.handlers_path.as_deref())
                 .context("read the handlers")?,
         ),
     };
     if options.migrate {
-        adapters::migrate(&options.store).await?;
+        adapters::migrate(&options.store.url).await?;
     }
     let connection = adapters::broker(&options.broker).await?;
-    let room = Room {
-        max_live: options.max_undispatched,
-        keep_finished: options.keep_finished,
-        keep_for: options.keep_for,
-    };
-    let store = adapters::store(&options.store, room).await?;
+    let store = adapters::store(&options.store).await?;
     let engine = GoFlow::builder()
         .broker(connection.clone())
         .store(store)
@@ -89,14 +84,8 @@ async fn start_worker(
     connection: Connection,
     handlers: goflow_core::Handlers,
 ) -> Result<Worker, goflow_core::Error> {
-    let worker = Worker::builder()
-        .broker(connection)
-        .handlers(handlers)
-        .num_workers(options.workers())
-        .queues(options.queues.iter().map(goflow_core::QueueName::as_str))
-        .lane_order(options.lane_order.into())
-        .grace(options.grace)
-        .build()?;
+    let builder = options.worker.builder(connection, handlers);
+    let worker = builder.num_workers(options.workers()).build()?;
     worker.start().await?;
     Ok(worker)
 }
@@ -136,7 +125,7 @@ async fn serve(
     around.spawn(health);
     let limits = Limits {
         connections: options.max_connections.max(1),
-        grace: options.grace,
+        grace: options.worker.grace,
     };
     let drain = async {
         let Some(worker) = worker else { return Ok(()) };
@@ -148,7 +137,7 @@ async fn serve(
         }
         worker.close().await
     };
-    tracing::info!(%address, record = ?options.record, broker = %options.broker, store = %options.store, "gateway ready");
+    tracing::info!(%address, record = ?options.record, broker = %options.broker, store = %options.store.url, "gateway ready");
     ready(address);
     let ((), drained) = tokio::join!(
         server::serve(listener, routes, limits, shutdown.clone()),

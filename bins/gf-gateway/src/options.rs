@@ -1,14 +1,13 @@
 //! What a gateway can be told.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::builder::BoolishValueParser;
-use gf_process::{BrokerUrl, StoreUrl};
-use gf_worker::LaneOrder;
-use goflow_core::{QueueName, engine};
+use gf_process::{BrokerUrl, StoreOptions, WorkerOptions};
+use goflow_core::engine;
+
+const NUM_WORKERS: &str = "How many tasks run at once inside this process; 0 for none [default: 5 with broker memory:, else 0]";
 
 /// Which tasks have a row before their push is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -31,6 +30,7 @@ impl From<Record> for engine::Record {
 
 /// What a gateway can be told.
 #[derive(Debug, Clone, clap::Args)]
+#[command(mut_arg("num_workers", |arg| arg.help(NUM_WORKERS)))]
 pub struct Options {
     /// Where to listen for HTTP and gRPC; port 0 takes a free one
     #[arg(
@@ -45,44 +45,21 @@ pub struct Options {
     #[arg(long, env = "GF_BROKER", value_name = "URL", default_value = "memory:")]
     pub broker: BrokerUrl,
 
-    /// The store: memory: or postgres://USER@HOST:PORT/DATABASE
-    #[arg(long, env = "GF_STORE", value_name = "URL", default_value = "memory:")]
-    pub store: StoreUrl,
+    /// Where tasks are kept
+    #[command(flatten)]
+    pub store: StoreOptions,
 
     /// Which tasks have a row before their push is answered
     #[arg(long, env = "GF_RECORD", value_enum, default_value_t)]
     pub record: Record,
 
-    /// Tasks that workers inside this process run at once; 0 for none [default: 5 with broker memory:, else 0]
-    #[arg(long, env = "GF_NUM_WORKERS", value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(..=10_000))]
-    pub num_workers: Option<u32>,
-
-    /// The queues that the workers inside this process take from
-    #[arg(
-        long,
-        env = "GF_QUEUES",
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_value = "default"
-    )]
-    pub queues: Vec<QueueName>,
-
-    /// How the workers inside this process choose among the priorities of a queue
-    #[arg(long, env = "GF_LANE_ORDER", value_enum, default_value_t)]
-    pub lane_order: LaneOrder,
-
-    /// A directory of executables: each is the handler of the task type it is named like
-    #[arg(long, env = "GF_HANDLERS_PATH", value_name = "DIR")]
-    pub handlers_path: Option<PathBuf>,
+    /// The workers inside this process
+    #[command(flatten)]
+    pub worker: WorkerOptions,
 
     /// Bring the schema of the store up to date before anything else
     #[arg(long, env = "GF_MIGRATE", value_parser = BoolishValueParser::new())]
     pub migrate: bool,
-
-    /// How long requests and tasks under way may go on after SIGTERM or SIGINT
-    #[arg(long, env = "GF_GRACE", value_name = "DURATION", value_parser = gf_process::duration, default_value = "25s")]
-    pub grace: Duration,
 
     /// Listen beyond loopback although whoever reaches the port may do everything
     #[arg(long, env = "GF_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
@@ -96,28 +73,6 @@ pub struct Options {
         default_value_t = 900
     )]
     pub max_connections: usize,
-
-    /// Unfinished tasks that are accepted at most; with several gateways on one Postgres, roughly
-    #[arg(
-        long,
-        env = "GF_MAX_UNDISPATCHED",
-        value_name = "N",
-        default_value_t = 1_000_000
-    )]
-    pub max_undispatched: usize,
-
-    /// Finished tasks that are kept at most (store memory: only)
-    #[arg(
-        long,
-        env = "GF_KEEP_FINISHED",
-        value_name = "N",
-        default_value_t = 100_000
-    )]
-    pub keep_finished: usize,
-
-    /// How long finished tasks are kept (store memory: only)
-    #[arg(long, env = "GF_KEEP_FOR", value_name = "DURATION", value_parser = gf_process::duration, default_value = "1h")]
-    pub keep_for: Duration,
 }
 
 impl Default for Options {
@@ -125,28 +80,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
-            broker: memory(),
-            store: memory(),
+            broker: BrokerUrl::memory(),
+            store: StoreOptions::default(),
             record: Record::default(),
-            num_workers: None,
-            queues: vec![QueueName::default()],
-            lane_order: LaneOrder::default(),
-            handlers_path: None,
+            worker: WorkerOptions::default(),
             migrate: false,
-            grace: Duration::from_secs(25),
             insecure_no_auth: false,
             max_connections: 900,
-            max_undispatched: 1_000_000,
-            keep_finished: 100_000,
-            keep_for: Duration::from_secs(60 * 60),
         }
-    }
-}
-
-fn memory<T: std::str::FromStr<Err = std::convert::Infallible>>() -> T {
-    match "memory:".parse() {
-        Ok(url) => url,
-        Err(never) => match never {},
     }
 }
 
@@ -154,7 +95,7 @@ impl Options {
     /// Tasks that workers inside the process run at once.
     pub fn workers(&self) -> usize {
         let default = if self.broker.is_memory() { 5 } else { 0 };
-        self.num_workers.unwrap_or(default) as usize
+        self.worker.num_workers.unwrap_or(default) as usize
     }
 
     /// The addresses to listen on. Refuses those that others can reach, unless told that this is fine.

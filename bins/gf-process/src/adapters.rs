@@ -1,15 +1,15 @@
 //! Brokers and stores by URL. No message and no log line in here holds a password.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use goflow_core::TaskStore;
 use goflow_core::broker::{self, Connection};
 use goflow_core::store::memory::{self, MemoryStore};
-pub use goflow_postgres::MigrationReport;
+pub use goflow_postgres::{MigrationReport, OLDEST_SERVER, ServerVersion};
 
 use crate::exit::Usage;
+use crate::store::StoreOptions;
 use crate::url::{Broker, BrokerUrl, Store, StoreUrl};
 
 /// Connects to the broker at `url`. Memory is always there, and a new one each time.
@@ -19,9 +19,10 @@ use crate::url::{Broker, BrokerUrl, Store, StoreUrl};
 pub async fn broker(url: &BrokerUrl) -> Result<Connection> {
     match url.kind() {
         Some(Broker::Memory) => Ok(broker::memory::connect(broker::memory::Options::default())),
-        Some(Broker::Nats(servers)) => {
+        Some(Broker::Nats { servers, replicas }) => {
             let options = goflow_nats::Options {
                 servers,
+                replicas,
                 ..Default::default()
             };
             goflow_nats::connect(options)
@@ -36,41 +37,21 @@ pub async fn broker(url: &BrokerUrl) -> Result<Connection> {
     }
 }
 
-/// What a store may hold. What it holds of finished tasks beyond that is a matter of each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Most unfinished tasks; further ones are refused. Default: 1,000,000.
-    pub max_live: usize,
-    /// Finished tasks that a store in memory keeps at most. Default: 100,000.
-    pub keep_finished: usize,
-    /// How long a store in memory keeps finished tasks. Default: 1 h.
-    pub keep_for: Duration,
-}
-
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            max_live: 1_000_000,
-            keep_finished: 100_000,
-            keep_for: Duration::from_secs(60 * 60),
-        }
-    }
-}
-
-/// Connects to the store at `url`. Memory is always there, and a new one each time.
+/// Connects to a store. Memory is always there, and a new one each time.
 ///
 /// # Errors
 /// When there is no such kind of store, nobody answers within seconds, it refuses us, or its schema is not up to
 /// date.
-pub async fn store(url: &StoreUrl, room: Room) -> Result<Arc<dyn TaskStore>> {
+pub async fn store(options: &StoreOptions) -> Result<Arc<dyn TaskStore>> {
+    let url = &options.url;
     match url.kind() {
         Some(Store::Memory) => Ok(Arc::new(MemoryStore::new(memory::Options {
-            max_live: room.max_live,
-            keep_finished: room.keep_finished,
-            keep_for: room.keep_for,
+            max_live: options.max_undispatched,
+            keep_finished: options.keep_finished,
+            keep_for: options.keep_for,
         }))),
         Some(Store::Postgres(raw)) => {
-            let store = goflow_postgres::connect(postgres(raw, room)).await;
+            let store = goflow_postgres::connect(postgres(raw, options)).await;
             Ok(Arc::new(
                 store.with_context(|| format!("connect to the store {url}"))?,
             ))
@@ -84,21 +65,41 @@ pub async fn store(url: &StoreUrl, room: Room) -> Result<Arc<dyn TaskStore>> {
 /// # Errors
 /// When there is no such kind of store, nobody answers within seconds, or a migration fails.
 pub async fn migrate(url: &StoreUrl) -> Result<Option<MigrationReport>> {
+    let Some(raw) = postgres_url(url)? else {
+        return Ok(None);
+    };
+    let report = goflow_postgres::migrate(&raw).await;
+    report
+        .map(Some)
+        .with_context(|| format!("migrate the store {url}"))
+}
+
+/// The version of the Postgres at `url`; `None` for memory, which has none.
+///
+/// # Errors
+/// When there is no such kind of store, nobody answers within seconds, or it refuses us.
+pub async fn store_version(url: &StoreUrl) -> Result<Option<ServerVersion>> {
+    let Some(raw) = postgres_url(url)? else {
+        return Ok(None);
+    };
+    let version = goflow_postgres::server_version(&raw).await;
+    version
+        .map(Some)
+        .with_context(|| format!("connect to the store {url}"))
+}
+
+/// The URL with its secrets, if it is a Postgres.
+fn postgres_url(url: &StoreUrl) -> Result<Option<String>> {
     match url.kind() {
         Some(Store::Memory) => Ok(None),
-        Some(Store::Postgres(raw)) => {
-            let report = goflow_postgres::migrate(&raw).await;
-            report
-                .map(Some)
-                .with_context(|| format!("migrate the store {url}"))
-        }
+        Some(Store::Postgres(raw)) => Ok(Some(raw)),
         None => Err(unknown_store(url)),
     }
 }
 
-fn postgres(url: String, room: Room) -> goflow_postgres::Options {
+fn postgres(url: String, options: &StoreOptions) -> goflow_postgres::Options {
     goflow_postgres::Options {
-        max_live: room.max_live,
+        max_live: options.max_undispatched,
         ..goflow_postgres::Options::new(url)
     }
 }
@@ -122,19 +123,18 @@ mod tests {
     #[tokio::test]
     async fn memory_is_always_there() {
         broker(&"memory:".parse().unwrap()).await.unwrap();
-        store(&"memory:".parse().unwrap(), Room::default())
-            .await
-            .unwrap();
-        assert_eq!(migrate(&"memory:".parse().unwrap()).await.unwrap(), None);
+        store(&StoreOptions::default()).await.unwrap();
+        assert_eq!(migrate(&StoreUrl::memory()).await.unwrap(), None);
+        assert_eq!(store_version(&StoreUrl::memory()).await.unwrap(), None);
     }
 
     #[test]
     fn every_kind_of_store_gets_its_limit() {
-        let room = Room {
-            max_live: 7,
-            ..Room::default()
+        let options = StoreOptions {
+            max_undispatched: 7,
+            ..StoreOptions::default()
         };
-        let options = postgres("postgres://a/b".to_owned(), room);
+        let options = postgres("postgres://a/b".to_owned(), &options);
         assert_eq!(
             (options.max_live, options.url.as_str()),
             (7, "postgres://a/b")
@@ -150,12 +150,12 @@ mod tests {
             format!("{error:#}"),
             "no broker is known for redis://***@a: use memory:, nats://HOST:PORT or tls://HOST:PORT"
         );
-        let error = store(&"mysql://me:secret@a/b".parse().unwrap(), Room::default())
-            .await
-            .unwrap_err();
+        let url: StoreUrl = "mysql://me:secret@a/b".parse().unwrap();
+        let error = store(&StoreOptions::new(url.clone())).await.unwrap_err();
         assert!(error.downcast_ref::<Usage>().is_some());
         assert!(!format!("{error:#}").contains("secret"));
-        migrate(&"sqlite:a".parse().unwrap()).await.unwrap_err();
+        migrate(&url).await.unwrap_err();
+        store_version(&url).await.unwrap_err();
     }
 
     /// Port 1 of loopback refuses at once.
@@ -170,7 +170,7 @@ mod tests {
             "{line}"
         );
         let url = "postgres://me:secret@127.0.0.1:1/a".parse().unwrap();
-        let error = store(&url, Room::default()).await.unwrap_err();
+        let error = store(&StoreOptions::new(url)).await.unwrap_err();
         let line = format!("{error:#}");
         assert!(
             line.contains("127.0.0.1:1") && !line.contains("secret"),

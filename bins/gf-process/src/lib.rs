@@ -22,12 +22,18 @@
 pub mod adapters;
 mod duration;
 mod exit;
+mod lane_order;
 pub mod logging;
 pub mod settings;
 pub mod shutdown;
+mod store;
 mod url;
+mod worker;
 
 pub use duration::duration;
 pub use exit::{Usage, exit};
+pub use lane_order::LaneOrder;
 pub use settings::parse;
+pub use store::StoreOptions;
 pub use url::{BrokerUrl, StoreUrl};
+pub use worker::{WorkerOptions, at_least_one};

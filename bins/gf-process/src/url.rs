@@ -7,7 +7,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// Which broker: `memory:`, or the servers of one NATS, `nats://…` or `tls://…`, parted by commas.
+/// Which broker: `memory:`, or the servers of one NATS, `nats://…` or `tls://…`, parted by commas. `?replicas=3` behind
+/// the last has a cluster keep three copies of everything (1, 3 or 5; default: 1).
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl(String);
 
@@ -19,7 +20,11 @@ pub struct StoreUrl(String);
 #[derive(Debug)]
 pub(crate) enum Broker {
     Memory,
-    Nats(Vec<String>),
+    Nats {
+        servers: Vec<String>,
+        /// Copies of each stream.
+        replicas: usize,
+    },
 }
 
 /// What a [`StoreUrl`] stands for.
@@ -30,6 +35,11 @@ pub(crate) enum Store {
 }
 
 impl BrokerUrl {
+    /// A broker of this process.
+    pub fn memory() -> Self {
+        Self(MEMORY.to_owned())
+    }
+
     /// Whether the broker is one of this process.
     pub fn is_memory(&self) -> bool {
         is_memory(&self.0)
@@ -39,19 +49,27 @@ impl BrokerUrl {
         if self.is_memory() {
             return Some(Broker::Memory);
         }
-        let servers: Vec<String> = self
-            .0
+        let (servers, replicas) = match self.0.rsplit_once(REPLICAS) {
+            Some((servers, replicas)) => (servers, replicas.parse().ok()?),
+            None => (&*self.0, 1),
+        };
+        let servers: Vec<String> = servers
             .split(',')
             .map(|server| server.trim().to_owned())
             .collect();
         let all = servers
             .iter()
             .all(|server| has_host(server, &["nats", "tls"]));
-        all.then_some(Broker::Nats(servers))
+        (all && matches!(replicas, 1 | 3 | 5)).then_some(Broker::Nats { servers, replicas })
     }
 }
 
 impl StoreUrl {
+    /// A store of this process.
+    pub fn memory() -> Self {
+        Self(MEMORY.to_owned())
+    }
+
     /// Whether the store is one of this process.
     pub fn is_memory(&self) -> bool {
         is_memory(&self.0)
@@ -65,8 +83,11 @@ impl StoreUrl {
     }
 }
 
+const MEMORY: &str = "memory:";
+const REPLICAS: &str = "?replicas=";
+
 fn is_memory(url: &str) -> bool {
-    matches!(url, "memory:" | "memory" | "memory://")
+    matches!(url, MEMORY | "memory" | "memory://")
 }
 
 fn has_host(url: &str, schemes: &[&str]) -> bool {
@@ -156,8 +177,19 @@ mod tests {
         assert!(matches!(broker("memory:").kind(), Some(Broker::Memory)));
         let two = broker("nats://a:1, tls://b:2").kind();
         assert!(
-            matches!(two, Some(Broker::Nats(servers)) if servers == ["nats://a:1", "tls://b:2"])
+            matches!(two, Some(Broker::Nats { servers, replicas: 1 }) if servers == ["nats://a:1", "tls://b:2"])
         );
+        let three = broker("nats://a:1,nats://b:2?replicas=3").kind();
+        assert!(
+            matches!(three, Some(Broker::Nats { servers, replicas: 3 }) if servers == ["nats://a:1", "nats://b:2"])
+        );
+        for replicas in [
+            "nats://a?replicas=2",
+            "nats://a?replicas=",
+            "nats://a?replicas=3x",
+        ] {
+            assert!(broker(replicas).kind().is_none(), "{replicas}");
+        }
         for unknown in ["redis://a", "nats://", "127.0.0.1:4222", "nats://a,b", ""] {
             assert!(broker(unknown).kind().is_none(), "{unknown}");
         }

@@ -6,6 +6,15 @@
 //! `GF_MAX_ATTEMPTS` are in its environment; when the attempt has a timeout, `GF_DEADLINE` (RFC 3339, UTC); and when
 //! the push was part of a trace, `TRACEPARENT` (W3C Trace Context).
 //!
+//! While it runs, a program may write lines of JSON to the pipe whose path is in `GF_CONTROL`, as in
+//! `echo '{"progress":0.5}' > "$GF_CONTROL"`. `progress` is any value, of 1 KiB at most, shown with the task.
+//! `checkpoint` is a string, or any other JSON, of 64 KiB at most: the next attempt, or the next delivery of this
+//! one, finds the last one in the file whose path is in `GF_CHECKPOINT` (a string without its quotes), and the first
+//! has no such variable. `heartbeat` says nothing more; each line counts as one. A line may have several of them. It
+//! has 512 KiB at most, and up to 4 KiB of it are not mixed with what other processes write. A line that cannot be
+//! read is logged and ignored. The pipe is always read, so writing does not hold a program up. The directory of both
+//! is temporary (`TMPDIR`) and ends with the attempt.
+//!
 //! A program runs in a process group of its own. The group ends with the attempt: what is still there when the
 //! program has exited is killed. When the attempt has to end before, the group gets SIGTERM, and SIGKILL five
 //! seconds later. When the worker itself is killed, its [`Guard`] kills what it started.
@@ -28,11 +37,13 @@ use tracing::debug;
 
 use crate::guard::{self, Guard};
 
+mod control;
 mod discover;
 mod failure;
 mod group;
 mod pipes;
 
+use control::{Control, Reports};
 pub use discover::register;
 use failure::{EndedEarly, failure};
 use group::Group;
@@ -51,8 +62,10 @@ const TAIL_BYTES: usize = 8 * 1024;
 pub(crate) const CONTRACT: &str = "Executable handlers: the payload is stdin, the result stdout. Exit code 0 is success; \
     65 fails the task for good; 75 calls the handler again after 60s and uses no attempt; any other code fails the \
     attempt, and the task is tried again. The end of stderr is the error. In the environment: GF_TASK_ID (the same in \
-    every attempt), GF_ATTEMPT, GF_MAX_ATTEMPTS, GF_DEADLINE (if there is a timeout) and TRACEPARENT (if there is a \
-    trace).";
+    every attempt), GF_ATTEMPT, GF_MAX_ATTEMPTS, GF_DEADLINE (if there is a timeout), TRACEPARENT (if there is a \
+    trace), GF_CONTROL and GF_CHECKPOINT. GF_CONTROL is a pipe for lines of JSON while it runs: {\"progress\": any \
+    value}, shown with the task; {\"checkpoint\": a string or other JSON}, which later attempts find in the file \
+    GF_CHECKPOINT; {\"heartbeat\": true}. Each line resets the heartbeat timeout.";
 
 /// The header of a task that says which trace it belongs to.
 const TRACEPARENT: &str = "traceparent";
@@ -70,13 +83,23 @@ struct Executable {
 #[async_trait]
 impl Handler for Executable {
     async fn call(&self, ctx: Ctx, payload: Content) -> Result<Content, HandlerError> {
-        let mut child = self.spawn(&ctx)?;
-        let group = Group::of(&child);
-        let mut stdout = Bounded::new(MAX_CONTENT_BYTES);
-        let mut stderr = Tail::new(TAIL_BYTES);
+        let control = Control::open(ctx.last_checkpoint())
+            .map_err(|error| HandlerError::retry(format!("make the handler's pipe: {error}")))?;
+        let mut child = self.spawn(&ctx, &control)?;
+        let mut output = Output {
+            stdout: Bounded::new(MAX_CONTENT_BYTES),
+            stderr: Tail::new(TAIL_BYTES),
+            reports: Reports::to(&ctx),
+        };
         let (exit, read) = self
-            .attend(&ctx, payload, &mut child, group, &mut stdout, &mut stderr)
+            .attend(&ctx, payload, &mut child, control, &mut output)
             .await?;
+        let Output {
+            stdout,
+            stderr,
+            reports,
+        } = output;
+        reports.finish();
         let stderr = stderr.into_text();
         if read.is_err() {
             let message =
@@ -91,6 +114,13 @@ impl Handler for Executable {
     }
 }
 
+/// What comes out of the program.
+struct Output<'a> {
+    stdout: Bounded,
+    stderr: Tail,
+    reports: Reports<'a>,
+}
+
 /// How the program ended.
 struct Exit {
     status: ExitStatus,
@@ -98,7 +128,7 @@ struct Exit {
 }
 
 impl Executable {
-    fn spawn(&self, ctx: &Ctx) -> Result<Child, HandlerError> {
+    fn spawn(&self, ctx: &Ctx, control: &Control) -> Result<Child, HandlerError> {
         let token = self
             .guard
             .watch()
@@ -115,6 +145,7 @@ impl Executable {
             .env("GF_MAX_ATTEMPTS", ctx.max_attempts().to_string())
             .env_remove("GF_DEADLINE")
             .env_remove("TRACEPARENT");
+        control.announce(&mut command);
         let trace = ctx
             .headers()
             .iter()
@@ -142,19 +173,26 @@ impl Executable {
         ctx: &Ctx,
         payload: Content,
         child: &mut Child,
-        group: Group,
-        stdout: &mut Bounded,
-        stderr: &mut Tail,
+        control: Control,
+        output: &mut Output<'_>,
     ) -> Result<(Exit, Result<(), TooMuch>), HandlerError> {
+        let group = Group::of(child);
+        let Control {
+            reader,
+            writer,
+            directory,
+            ..
+        } = control;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(input), Some(output), Some(errors)) = pipes else {
+        let (Some(input), Some(result), Some(errors)) = pipes else {
             return Err(HandlerError::retry("the handler's pipes are missing"));
         };
         let mut io = std::pin::pin!(async {
             tokio::try_join!(
                 pipes::feed(input, payload.bytes),
-                pipes::drain(output, stdout),
-                pipes::drain(errors, stderr)
+                pipes::drain(result, &mut output.stdout),
+                pipes::drain(errors, &mut output.stderr),
+                pipes::drain(reader, &mut output.reports)
             )
             .map(|_| ())
         });
@@ -174,6 +212,8 @@ impl Executable {
             }
         };
         drop(group);
+        // Now the pipe ends with what is in it.
+        drop(writer);
         let exit = exit.map_err(|error| {
             HandlerError::retry(format!("wait for {}: {error}", self.path.display()))
         })?;
@@ -181,6 +221,7 @@ impl Executable {
             Some(read) => read,
             None => timeout(PIPES_PATIENCE, io).await.unwrap_or(Ok(())),
         };
+        drop(directory);
         Ok((exit, read))
     }
 }

@@ -7,11 +7,9 @@ mod args;
 mod builtin;
 pub mod executable;
 pub mod guard;
-mod lane_order;
 mod run;
 mod stock;
 
 pub use args::Args;
-pub use lane_order::LaneOrder;
 pub use run::run;
 pub use stock::stock_handlers;

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use gf_process::{Usage, adapters, logging, shutdown};
-use goflow_core::Worker;
 use tracing::info;
 
 use crate::args::Args;
@@ -21,22 +20,16 @@ pub async fn run(args: Args) -> Result<()> {
                 .to_owned()
         ));
     }
-    let handlers = stock_handlers(args.handlers_path.as_deref())?;
+    let handlers = stock_handlers(args.worker.handlers_path.as_deref())?;
     let types = handlers.types();
     let connection = adapters::broker(&args.broker).await?;
-    let mut builder = Worker::builder()
-        .broker(connection)
-        .handlers(handlers)
-        .num_workers(args.num_workers as usize)
-        .queues(args.queues.iter().map(|queue| queue.as_str()))
-        .lane_order(args.lane_order.into())
-        .grace(args.grace);
-    if let Some(lease) = args.lease {
-        builder = builder.lease(lease);
-    }
+    let builder = args.worker.builder(connection.clone(), handlers);
     let worker = builder.build().context("set up the worker")?;
     worker.start().await.context("start the worker")?;
-    info!(worker = %worker.id(), broker = %args.broker, queues = ?args.queues, ?types, "taking tasks");
+    info!(worker = %worker.id(), broker = %args.broker, queues = ?args.worker.queues, ?types, "taking tasks");
     shutdown::signal_or("a command", worker.told_to_stop()).await;
-    worker.close().await.context("shut down")
+    let closed = worker.close().await.context("shut down");
+    // What the worker said last has to be on its way before the process ends.
+    connection.control.close().await;
+    closed
 }

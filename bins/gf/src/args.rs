@@ -54,7 +54,7 @@ pub enum OutputFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything in one process, with nothing to install
+    /// Run everything in one process, with nothing to install; the schema of its store is brought up to date
     Dev(Dev),
     /// Push a task and print its id
     Push(Box<Push>),

@@ -34,7 +34,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
     let client = || Client::new(&server);
     match command {
         Command::Dev(dev) => dev::run(dev).await,
-        Command::Push(push) => push::run(&client()?, *push).await,
+        Command::Push(push) => push::run(&client()?, *push, output).await,
         Command::Get(task) => tasks::get(&client()?, &task.id, output).await,
         Command::Wait(wait) => push::wait(&client()?, &wait.id, wait.timeout).await,
         Command::List(list) => list::run(&client()?, list, output).await,

@@ -26,6 +26,14 @@ pub(crate) fn read(argument: &str, content_type: Option<&str>) -> Result<Box<Raw
             .map_err(|error| Failure::Usage(format!("read the payload from {path}: {error}")))?,
         None => argument.as_bytes().to_vec(),
     };
+    of(bytes, content_type)
+}
+
+/// The payload that these bytes are.
+///
+/// # Errors
+/// [`Failure::Usage`] when they are not what their content type says.
+pub(crate) fn of(bytes: Vec<u8>, content_type: Option<&str>) -> Result<Box<RawValue>> {
     match content_type {
         None => json(bytes),
         Some(kind) if kind == "application/json" || kind.ends_with("+json") => json(bytes),

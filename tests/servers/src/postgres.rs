@@ -38,6 +38,8 @@ struct Cluster {
     dir: TempDir,
     /// Whom to be: Postgres refuses to be root.
     owner: Option<(u32, u32)>,
+    /// What is set besides what every test needs.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -46,7 +48,15 @@ impl Postgres {
     /// # Errors
     /// When there is no Postgres, or it does not start; the error shows its log.
     pub fn start() -> Result<Self> {
-        let cluster = Cluster::init()?;
+        Self::start_in(&std::env::temp_dir(), &[])
+    }
+
+    /// The same, with its files in a directory of its own below `parent`, and with these settings (`name=value`).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(parent: &Path, settings: &[&str]) -> Result<Self> {
+        let cluster = Cluster::init(parent, settings)?;
         let mut tried = 0;
         let (child, port) = loop {
             let port = free_port()?;
@@ -95,7 +105,19 @@ impl Postgres {
     /// # Errors
     /// What `psql` says.
     pub fn execute(&self, url: &str, sql: &str) -> Result<String> {
-        let output = Command::new(self.cluster.bin.join("psql"))
+        let output = self.psql(url, sql).output().context("run psql")?;
+        if !output.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
+    }
+
+    /// What runs SQL with `psql`, for whoever does not want to wait for its end.
+    pub fn psql(&self, url: &str, sql: &str) -> Command {
+        let mut command = Command::new(self.cluster.bin.join("psql"));
+        command
             .args([
                 "--no-psqlrc",
                 "--quiet",
@@ -103,15 +125,8 @@ impl Postgres {
                 "--tuples-only",
                 "--set=ON_ERROR_STOP=1",
             ])
-            .args(["--command", sql, url])
-            .output()
-            .context("run psql")?;
-        if !output.status.success() {
-            bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+            .args(["--command", sql, url]);
+        command
     }
 
     /// Stops it in good order, ending its connections, and starts it on the same port and data.
@@ -140,6 +155,17 @@ impl Postgres {
         self.child.end(Signal::INT, PATIENCE)
     }
 
+    /// Starts it again if it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_if_ended(&mut self) -> Result<()> {
+        match self.child.exited()? {
+            Some(_) => self.start_again(),
+            None => Ok(()),
+        }
+    }
+
     /// Starts it again after [`stop`](Self::stop) or [`kill_immediate`](Self::kill_immediate).
     ///
     /// # Errors
@@ -161,11 +187,11 @@ impl Drop for Postgres {
 }
 
 impl Cluster {
-    fn init() -> Result<Self> {
+    fn init(parent: &Path, settings: &[&str]) -> Result<Self> {
         let bin = install::postgres_bin()?;
         let dir = tempfile::Builder::new()
             .prefix("goflow-pg-")
-            .tempdir()
+            .tempdir_in(parent)
             .context("make a directory for Postgres")?;
         let owner = if rustix::process::geteuid().is_root() {
             Some(unprivileged()?)
@@ -176,7 +202,13 @@ impl Cluster {
             chown(dir.path(), Some(uid), Some(gid))
                 .context("give the directory to Postgres's user")?;
         }
-        let cluster = Self { bin, dir, owner };
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let cluster = Self {
+            bin,
+            dir,
+            owner,
+            settings,
+        };
         // Not synced: that is about surviving a power failure during initdb only.
         let output = cluster
             .command("initdb")
@@ -207,7 +239,9 @@ impl Cluster {
             "-p",
             &port.to_string(),
         ]);
-        for setting in ["fsync=on", "max_connections=200", "shared_buffers=64MB"] {
+        let usual = ["fsync=on", "max_connections=200", "shared_buffers=64MB"];
+        let settings = usual.into_iter().chain(self.settings.iter().map(String::as_str));
+        for setting in settings {
             command.args(["-c", setting]);
         }
         let mut child = Child::spawn("postgres", &mut command, self.dir.path())?;

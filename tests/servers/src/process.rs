@@ -76,6 +76,33 @@ impl Process {
         Self::spawn("gf-worker", install::binary("gf-worker")?, args, &[])
     }
 
+    /// Starts `gf-worker` with these variables in its environment too.
+    ///
+    /// # Errors
+    /// As [`worker`](Self::worker).
+    pub fn worker_with<A: AsRef<OsStr>>(
+        args: impl IntoIterator<Item = A>,
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        Self::program("gf-worker", args, env)
+    }
+
+    /// Starts another binary of the workspace, with these variables in its environment.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub fn program<A: AsRef<OsStr>>(
+        name: &'static str,
+        args: impl IntoIterator<Item = A>,
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        let args = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        Self::spawn(name, install::binary(name)?, args, env)
+    }
+
     /// Starts `gf`. For `gf dev`, [`wait_listening`](Self::wait_listening) gives its address.
     ///
     /// # Errors
@@ -157,6 +184,22 @@ impl Process {
         })
     }
 
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.exited()
+    }
+
+    /// Sets a variable of its environment, or removes it; from the next start on.
+    pub fn set_env(&mut self, name: &str, value: Option<&OsStr>) {
+        self.env.retain(|(known, _)| known != name);
+        if let Some(value) = value {
+            self.env.push((name.into(), value.to_owned()));
+        }
+    }
+
     /// SIGKILL; waits for the end.
     ///
     /// # Errors
@@ -223,6 +266,18 @@ impl Process {
     /// # Errors
     /// When it does not start.
     pub fn start_again(&mut self) -> Result<()> {
+        self.start_again_unready()?;
+        if !self.url.is_empty() {
+            self.url = self.wait_listening()?;
+        }
+        Ok(())
+    }
+
+    /// The same, but does not wait until a gateway listens: its servers may be away.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again_unready(&mut self) -> Result<()> {
         self.child.kill()?;
         if let Some(address) = self.url.strip_prefix("http://") {
             let listen = self.args.iter().position(|arg| arg == "--listen");
@@ -235,9 +290,6 @@ impl Process {
             &mut command(&self.path, &self.args, &self.env, &self.dir),
             self.dir.path(),
         )?;
-        if !self.url.is_empty() {
-            self.url = self.wait_listening()?;
-        }
         Ok(())
     }
 }

@@ -4,19 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use goflow_core::engine::Bulk;
-use goflow_core::record::{DeadGroup, Filter};
+use goflow_core::record::DeadGroup;
 use goflow_core::{QueueName, TaskId, WorkerId};
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use super::App;
 use crate::problem::{Code, Problem};
 
 /// How far back the dead are shown when nobody says.
 const DEAD_SINCE: time::Duration = time::Duration::days(7);
-
-/// Tasks of a purge cancelled between two looks at the clock.
-const PURGE_ROUND: usize = 1_000;
 
 /// How long one request may purge.
 const PURGE_TIME: Duration = Duration::from_secs(20);
@@ -37,27 +33,13 @@ impl App {
         Ok(self.engine.dead(since).await?)
     }
 
-    /// Cancels all unfinished tasks of a queue, round by round, until none is left or the time is up.
+    /// Purges a queue whose name was said twice.
     pub(crate) async fn purge(&self, queue: &QueueName, confirm: &str) -> Result<Bulk, Problem> {
         if confirm != queue.as_str() {
             let detail = format!("confirm: say the queue's name, {queue}, to purge it");
             return Err(Problem::new(Code::Invalid, detail));
         }
-        let filter = Filter {
-            queue: Some(queue.clone()),
-            ..Filter::default()
-        };
-        let end = Instant::now() + PURGE_TIME;
-        let mut purged = Bulk::default();
-        loop {
-            let round = self.engine.cancel_many(&filter, PURGE_ROUND).await?;
-            purged.changed += round.changed;
-            purged.skipped += round.skipped;
-            purged.more = round.more;
-            if !round.more || Instant::now() >= end || self.ending.is_cancelled() {
-                return Ok(purged);
-            }
-        }
+        Ok(self.engine.purge_queue(queue, PURGE_TIME).await?)
     }
 }
 

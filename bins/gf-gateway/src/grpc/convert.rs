@@ -42,21 +42,11 @@ fn moment(field: &str, moment: &goflow_proto::Moment) -> Result<OffsetDateTime, 
 /// The filter and page of a list.
 pub(super) fn list(request: v1::ListTasksRequest) -> Result<(Filter, PageRequest), Problem> {
     let v1::ListTasksRequest {
-        states,
-        r#type,
-        queue,
-        since,
-        until,
+        filter,
         limit,
         cursor,
     } = request;
-    let filter = passing(v1::TaskFilter {
-        states,
-        r#type,
-        queue,
-        since,
-        until,
-    })?;
+    let filter = passing(filter.unwrap_or_default())?;
     let mut page = PageRequest::default();
     if !cursor.is_empty() {
         let before = cursor
@@ -74,7 +64,7 @@ pub(super) fn list(request: v1::ListTasksRequest) -> Result<(Filter, PageRequest
 }
 
 /// A filter, which may let everything pass.
-fn passing(filter: v1::TaskFilter) -> Result<Filter, Problem> {
+fn passing(filter: v1::Filter) -> Result<Filter, Problem> {
     let Wanted {
         states,
         task_type,

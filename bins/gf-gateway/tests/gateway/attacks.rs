@@ -105,7 +105,7 @@ async fn foreign_pages_get_nowhere() {
 async fn told_to_be_open_it_answers_to_any_name() {
     let open = gf_gateway::Options {
         insecure_no_auth: true,
-        ..crate::support::options()
+        ..crate::support::options(None)
     };
     let gateway = Gateway::with(open).await;
     let answer = gateway

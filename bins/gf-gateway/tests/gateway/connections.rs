@@ -46,7 +46,7 @@ async fn others_go_on_beside_the_silent() {
 async fn connections_are_bounded() {
     let gateway = Gateway::with(gf_gateway::Options {
         max_connections: 1,
-        ..options()
+        ..options(None)
     })
     .await;
     let _one = TcpStream::connect(gateway.address).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_taken_or_open_address_is_refused() {
     let gateway = Gateway::idle().await;
     let taken = gf_gateway::Options {
         listen: gateway.address.to_string(),
-        ..options()
+        ..options(None)
     };
     let error = gf_gateway::run(taken, |_| {}, Default::default())
         .await
@@ -147,7 +147,7 @@ async fn a_taken_or_open_address_is_refused() {
     assert!(format!("{error:#}").starts_with("listen on "), "{error:#}");
     let open = gf_gateway::Options {
         listen: "0.0.0.0:0".to_owned(),
-        ..options()
+        ..options(None)
     };
     let error = gf_gateway::run(open, |_| {}, Default::default())
         .await

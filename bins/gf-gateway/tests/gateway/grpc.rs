@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use goflow_proto::client::{self, GoFlowClient};
 use goflow_proto::v1::{
-    CancelTaskRequest, Content, GetResultRequest, GetTaskRequest, ListTasksRequest,
+    CancelTaskRequest, Content, Filter, GetResultRequest, GetTaskRequest, ListTasksRequest,
     PushTaskRequest, PushTasksRequest, RetryTaskRequest, State, WaitResultRequest,
     WatchTasksRequest, push_task_request::Start,
 };
@@ -84,8 +84,12 @@ async fn a_task_from_push_to_result() {
     assert_eq!(task.tags["a"], "b");
     assert!(task.created_at.is_some() && task.finished_at.is_some());
 
-    let list = ListTasksRequest {
+    let filter = Filter {
         states: vec![State::Succeeded as i32],
+        ..Default::default()
+    };
+    let list = ListTasksRequest {
+        filter: Some(filter),
         ..Default::default()
     };
     let page = goflow.list_tasks(list).await.unwrap().into_inner();
@@ -285,16 +289,17 @@ async fn mistakes_have_the_codes_of_http() {
         .unwrap_err();
     assert_eq!(code(&status), (Code::AlreadyExists, "key_reused"));
 
-    let list = |change: fn(&mut ListTasksRequest)| {
-        let mut request = ListTasksRequest::default();
-        change(&mut request);
+    let list = |change: fn(&mut ListTasksRequest, &mut Filter)| {
+        let (mut request, mut filter) = (ListTasksRequest::default(), Filter::default());
+        change(&mut request, &mut filter);
+        request.filter = Some(filter);
         request
     };
     for request in [
-        list(|list| list.limit = 501),
-        list(|list| list.cursor = "x".to_owned()),
-        list(|list| list.states = vec![77]),
-        list(|list| list.r#type = "a.b".to_owned()),
+        list(|list, _| list.limit = 501),
+        list(|list, _| list.cursor = "x".to_owned()),
+        list(|_, filter| filter.states = vec![77]),
+        list(|_, filter| filter.r#type = "a.b".to_owned()),
     ] {
         assert_eq!(
             goflow.list_tasks(request).await.unwrap_err().code(),

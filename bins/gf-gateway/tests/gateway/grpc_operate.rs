@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use goflow_proto::client::{self, GoFlowClient};
 use goflow_proto::v1::{
-    CancelTasksRequest, CommandWorkerRequest, GetTaskRequest, ListDeadRequest, ListQueuesRequest,
-    ListWorkersRequest, OnConflict, PauseQueueRequest, PurgeQueueRequest, PushTaskRequest,
-    ResumeQueueRequest, RetryTasksRequest, RunAgainRequest, State, Task, TaskFilter, Unique,
+    CancelTasksRequest, CommandWorkerRequest, Filter, GetTaskRequest, ListDeadRequest,
+    ListQueuesRequest, ListWorkersRequest, OnConflict, PauseQueueRequest, PurgeQueueRequest,
+    PushTaskRequest, ResumeQueueRequest, RetryTasksRequest, RunAgainRequest, State, Task, Unique,
     WaitResultRequest, Worker, WorkerCommand, push_task_request::Deadline, task,
 };
 use goflow_proto::{CODE_METADATA, EXISTING_METADATA, Moment, Span};
@@ -186,7 +186,7 @@ async fn many_tasks_are_changed_and_run_again() {
     assert_eq!(code(&status), (Code::FailedPrecondition, "wrong_state"));
 
     let filter = |states: &[State], task_type: &str| {
-        Some(TaskFilter {
+        Some(Filter {
             states: states.iter().map(|state| *state as i32).collect(),
             r#type: task_type.to_owned(),
             ..Default::default()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gf_gateway::Options;
+use gf_process::WorkerOptions;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,26 +20,27 @@ pub(crate) struct Gateway {
     running: JoinHandle<anyhow::Result<()>>,
 }
 
-pub(crate) fn options() -> Options {
+pub(crate) fn options(num_workers: Option<u32>) -> Options {
+    let worker = WorkerOptions {
+        num_workers,
+        grace: Duration::from_secs(5),
+        ..WorkerOptions::default()
+    };
     Options {
         listen: "127.0.0.1:0".to_owned(),
-        grace: Duration::from_secs(5),
+        worker,
         ..Options::default()
     }
 }
 
 impl Gateway {
     pub(crate) async fn start() -> Self {
-        Self::with(options()).await
+        Self::with(options(None)).await
     }
 
     /// Without workers: what is pushed stays where it is.
     pub(crate) async fn idle() -> Self {
-        Self::with(Options {
-            num_workers: Some(0),
-            ..options()
-        })
-        .await
+        Self::with(options(Some(0))).await
     }
 
     pub(crate) async fn with(options: Options) -> Self {

@@ -1,5 +1,6 @@
 //! What becomes of tasks.
 
+use gf_process::StoreOptions;
 use reqwest::Method;
 use serde_json::json;
 
@@ -213,9 +214,11 @@ async fn lists_are_paged_newest_first() {
 #[tokio::test]
 async fn a_full_queue_says_when_to_come_back() {
     let gateway = Gateway::with(gf_gateway::Options {
-        num_workers: Some(0),
-        max_undispatched: 1,
-        ..crate::support::options()
+        store: StoreOptions {
+            max_undispatched: 1,
+            ..StoreOptions::default()
+        },
+        ..crate::support::options(Some(0))
     })
     .await;
     gateway.push(r#"{"type":"echo"}"#).await;
@@ -235,8 +238,7 @@ async fn a_full_queue_says_when_to_come_back() {
 async fn without_a_full_record_there_is_nothing_to_see_before_the_end() {
     let options = gf_gateway::Options {
         record: gf_gateway::Record::Outcome,
-        num_workers: Some(0),
-        ..crate::support::options()
+        ..crate::support::options(Some(0))
     };
     let gateway = Gateway::with(options).await;
     let id = gateway.push(r#"{"type":"echo"}"#).await;

@@ -11,14 +11,18 @@ use goflow_core::{Error, Handler, Handlers, TaskType};
 use tracing::{debug, info};
 
 use super::Executable;
+use super::control::make_pipe;
 use crate::guard::Guard;
 
 /// Adds every executable file in `dir` as the handler of the task type it is named like, extension aside. Files
 /// that cannot be executed and hidden ones are passed over.
 ///
 /// # Errors
-/// When the directory cannot be read, a name is not that of a task type, or a type has a handler already.
+/// When the directory cannot be read, a name is not that of a task type, a type has a handler already, or no pipe can
+/// be made in the directory for temporary files.
 pub fn register(handlers: &mut Handlers, dir: &Path, guard: &Arc<Guard>) -> Result<()> {
+    // Better to know now than with every task.
+    make_pipe().context("make a pipe in the directory for temporary files")?;
     for (task_type, path) in discover(dir)? {
         let handler: Arc<dyn Handler> = Arc::new(Executable {
             path: path.clone(),

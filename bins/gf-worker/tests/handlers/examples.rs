@@ -25,6 +25,10 @@ async fn the_example_handlers_do_what_they_say() {
     let no_number = HandlerError::permanent("the payload has no whole number \"N\"");
     assert_eq!(call("doubler", "{\"N\": 1.5}").await, Err(no_number));
     assert_eq!(
+        call("counter", "{\"N\": 1}").await,
+        Ok(Content::new("1", JSON))
+    );
+    assert_eq!(
         call("repeater", "say it again").await,
         Ok(Content::new("say it again", TEXT))
     );

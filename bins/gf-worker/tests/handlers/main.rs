@@ -23,6 +23,7 @@ mod examples;
 mod executables;
 mod guarding;
 mod program;
+mod reports;
 mod stock;
 
 /// The guard of these tests: a test binary cannot be one.

@@ -19,6 +19,17 @@ pub struct Push {
     )]
     pub payload: String,
 
+    /// Push many tasks instead: one for each line of a file, or of stdin (-), that is not blank. A line is a payload,
+    /// JSON or of the --content-type; all options hold for each. Up to 1,000 at a time are accepted, all or none, and
+    /// their ids printed. With --unique the key of each is KEY:LINE; with --unique-period too, the same file can be
+    /// pushed again within that time, and each line keeps its task
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["payload", "wait", "idempotency_key"]
+    )]
+    pub batch: Option<String>,
+
     /// Wait for the end of the task and print its result
     #[arg(long)]
     pub wait: bool,

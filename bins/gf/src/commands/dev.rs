@@ -9,7 +9,7 @@ use gf_process::{logging, shutdown};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Cli, Command, Dev};
+use crate::args::{Cli, Command, Dev, OutputFormat};
 use crate::client::Client;
 use crate::commands::push;
 use crate::output;
@@ -33,10 +33,7 @@ pub(super) async fn run(dev: Dev) -> Result<u8> {
             dev.listen
         },
         store: dev.store,
-        handlers_path: dev.handlers_path,
-        num_workers: Some(dev.num_workers),
-        queues: dev.queues,
-        grace: dev.grace,
+        worker: dev.worker,
         migrate: true,
         ..Options::default()
     };
@@ -83,6 +80,7 @@ async fn attend(
             timeout,
             ..push
         },
+        OutputFormat::Table,
     );
     tokio::select! {
         code = pushed => code,

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use gf_gateway::Options;
+use gf_process::WorkerOptions;
 use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -49,10 +50,14 @@ pub(crate) async fn run(args: &[&str]) -> Ended {
 impl Gateway {
     /// With this many workers.
     pub(crate) async fn start(workers: u32) -> Self {
-        let options = Options {
-            listen: "127.0.0.1:0".to_owned(),
+        let worker = WorkerOptions {
             num_workers: Some(workers),
             grace: Duration::from_secs(5),
+            ..WorkerOptions::default()
+        };
+        let options = Options {
+            listen: "127.0.0.1:0".to_owned(),
+            worker,
             ..Options::default()
         };
         let shutdown = CancellationToken::new();

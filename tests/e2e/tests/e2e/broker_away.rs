@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE, ledger};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE, ledger};
 
 /// Undispatched tasks that the gateway of the test accepts.
 const MOST: usize = 300;

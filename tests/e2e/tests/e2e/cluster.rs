@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use goflow_test_servers::{Nats, Postgres, Process, eventually};
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Long enough for anything that should happen to happen on a busy machine.
@@ -88,13 +87,39 @@ impl Cluster {
         Ok(ledger)
     }
 
+    /// Adds the handler `hold`, which runs until the second of these files is there, and notes its start and its end
+    /// in the first.
+    pub(crate) fn holding(&self) -> Result<(PathBuf, PathBuf)> {
+        let (runs, go) = (self.dir.path().join("runs"), self.dir.path().join("go"));
+        let script = format!(
+            "echo start $GF_TASK_ID >> {0}\nwhile [ ! -e {1} ]; do sleep 0.05; done\n\
+             echo end $GF_TASK_ID >> {0}\necho 1",
+            runs.display(),
+            go.display()
+        );
+        self.handler("hold", &script)?;
+        Ok((runs, go))
+    }
+
+    /// Adds the handler `stubborn`: it runs until it is told to stop, notes when that was, and claims success all the same.
+    pub(crate) fn stubborn(&self) -> Result<PathBuf> {
+        let runs = self.dir.path().join("stubborn");
+        let script = format!(
+            "trap 'echo told $GF_TASK_ID $(date +%s.%N) >> {0}; echo 1; exit 0' TERM\n\
+             echo start $GF_TASK_ID >> {0}\nsleep 600 & wait",
+            runs.display()
+        );
+        self.handler("stubborn", &script)?;
+        Ok(runs)
+    }
+
     /// The streams of the broker, as any client of NATS sees them.
     pub(crate) async fn jetstream(&self) -> Result<async_nats::jetstream::Context> {
         let nats = async_nats::connect(self.nats.url()).await?;
         Ok(async_nats::jetstream::new(nats))
     }
 
-    /// Adds the three handlers of the original project.
+    /// Adds the example handlers.
     pub(crate) fn original_handlers(&self) -> Result<()> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/handlers");
         for handler in fs::read_dir(&examples).context("examples/handlers")? {
@@ -136,183 +161,20 @@ pub(crate) async fn gf(args: &[&str]) -> Result<(i32, String, String)> {
     ))
 }
 
+/// Runs the command line against a gateway; what it prints. It has to succeed.
+pub(crate) async fn gf_at(gateway: &Process, args: &[&str]) -> Result<String> {
+    let args = [&["--server", gateway.url()], args].concat();
+    let (code, out, err) = gf(&args).await?;
+    ensure!(code == 0, "gf {args:?}: {code}\n{out}{err}");
+    Ok(out)
+}
+
 /// Adds an executable handler to a directory.
 pub(crate) fn write_handler(dir: &Path, name: &str, script: &str) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-/// What a gateway answered to a push.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// Whether it says when to try again.
-    pub(crate) retry_after: bool,
-    pub(crate) body: Value,
-    pub(crate) took: Duration,
-}
-
-/// A gateway as an HTTP client sees it.
-#[derive(Clone)]
-pub(crate) struct Client {
-    http: reqwest::Client,
-    url: String,
-}
-
-impl Client {
-    pub(crate) fn new(url: &str) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            url: url.to_owned(),
-        }
-    }
-
-    /// The answer to a POST, whatever its status.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let answer = self
-            .http
-            .post(format!("{}{path}", self.url))
-            .json(body)
-            .send()
-            .await?;
-        let status = answer.status().as_u16();
-        Ok((
-            status,
-            serde_json::from_str(&answer.text().await?).unwrap_or_default(),
-        ))
-    }
-
-    /// The answer to a GET, whatever its status.
-    pub(crate) async fn get(&self, path: &str) -> Result<(u16, Value)> {
-        let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
-        let status = answer.status().as_u16();
-        Ok((
-            status,
-            serde_json::from_str(&answer.text().await?).unwrap_or_default(),
-        ))
-    }
-
-    /// The answer to a push, whatever it is, with how long it took.
-    pub(crate) async fn try_push(&self, task: &Value) -> Result<Answer> {
-        let asked = Instant::now();
-        let request = self.http.post(format!("{}/v1/tasks", self.url)).json(task);
-        let answer = request.send().await?;
-        let status = answer.status().as_u16();
-        let retry_after = answer.headers().contains_key("retry-after");
-        let body = serde_json::from_str(&answer.text().await?).unwrap_or_default();
-        Ok(Answer {
-            status,
-            retry_after,
-            body,
-            took: asked.elapsed(),
-        })
-    }
-
-    /// Waits until `/readyz` answers with this status and says this of a part (`store` or `broker`).
-    pub(crate) async fn says_ready(
-        &self,
-        status: u16,
-        part: &str,
-        ok: bool,
-        patience: Duration,
-    ) -> Result<()> {
-        eventually(patience, async || {
-            let (answered, body) = self.get("/readyz").await?;
-            ensure!(
-                answered == status && body[part]["ok"] == ok,
-                "{answered} {body}"
-            );
-            Ok(())
-        })
-        .await
-    }
-
-    /// Pushes a task; its id.
-    pub(crate) async fn push(&self, task: Value) -> Result<String> {
-        let (status, body) = self.post("/v1/tasks", &task).await?;
-        ensure!(status == 202, "push: {status} {body}");
-        Ok(body["id"].as_str().context("an id")?.to_owned())
-    }
-
-    /// Pushes, again and again with the same idempotency key, until it is accepted.
-    pub(crate) async fn push_surely(&self, key: &str, task: &Value) -> Result<String> {
-        let give_up = Instant::now() + PATIENCE * 3;
-        loop {
-            match self.push_with_key(key, task).await {
-                Err(error) if Instant::now() > give_up => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                accepted => return accepted,
-            }
-        }
-    }
-
-    async fn push_with_key(&self, key: &str, task: &Value) -> Result<String> {
-        let request = self
-            .http
-            .post(format!("{}/v1/tasks", self.url))
-            .header("Idempotency-Key", key);
-        let answer = request.json(task).send().await?;
-        let status = answer.status();
-        let body: Value = answer.json().await?;
-        ensure!(status == 202, "push: {status} {body}");
-        Ok(body["id"].as_str().context("an id")?.to_owned())
-    }
-
-    /// Pushes `count` tasks in batches of up to 500.
-    pub(crate) async fn push_batch(
-        &self,
-        count: usize,
-        task: impl Fn(usize) -> Value,
-    ) -> Result<Vec<String>> {
-        let tasks: Vec<Value> = (0..count).map(task).collect();
-        let mut ids = Vec::with_capacity(count);
-        for chunk in tasks.chunks(500) {
-            let (status, body) = self
-                .post("/v1/tasks/batch", &json!({ "tasks": chunk }))
-                .await?;
-            ensure!(status == 202, "batch: {status} {body}");
-            let accepted = body["ids"].as_array().context("ids")?;
-            ids.extend(
-                accepted
-                    .iter()
-                    .filter_map(|id| id.as_str().map(str::to_owned)),
-            );
-        }
-        ensure!(ids.len() == count, "{} ids for {count} tasks", ids.len());
-        Ok(ids)
-    }
-
-    /// The task as it is.
-    pub(crate) async fn task(&self, id: &str) -> Result<Value> {
-        let (status, body) = self.get(&format!("/v1/tasks/{id}")).await?;
-        ensure!(status == 200, "get: {status} {body}");
-        Ok(body)
-    }
-
-    /// The task once it has finished.
-    pub(crate) async fn finished(&self, id: &str) -> Result<Value> {
-        eventually(PATIENCE, async || {
-            let (status, body) = self.get(&format!("/v1/tasks/{id}?wait=5s")).await?;
-            ensure!(
-                status == 200 && body["finished_at"].is_string(),
-                "{status} {body}"
-            );
-            Ok(body)
-        })
-        .await
-    }
-
-    /// Waits until the task is in `state`.
-    pub(crate) async fn in_state(&self, id: &str, state: &str) -> Result<Value> {
-        eventually(PATIENCE, async || {
-            let task = self.task(id).await?;
-            ensure!(task["state"] == state, "{task}");
-            Ok(task)
-        })
-        .await
-    }
 }
 
 /// The lines of a file that handlers append to: what was executed, outside both stores.

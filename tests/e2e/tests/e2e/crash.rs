@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE, ledger};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE, ledger};
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -29,11 +30,7 @@ async fn a_killed_workers_task_runs_elsewhere_within_the_lease_and_2_s() -> Resu
     eventually(PATIENCE, async || ledger(&runs).len() == 1).await?;
     let _other = cluster.worker(&[])?;
     eventually(PATIENCE, async || {
-        Ok::<_, anyhow::Error>(
-            client.get("/v1/workers").await?.1["workers"]
-                .as_array()
-                .is_some_and(|w| w.len() == 2),
-        )
+        Ok::<_, anyhow::Error>(client.workers().await?.len() == 2)
     })
     .await?;
 

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::{Postgres, Process, eventually};
 use serde_json::{Value, json};
 
-use crate::cluster::{Client, PATIENCE, gf, ledger, write_handler};
+use crate::client::Client;
+use crate::cluster::{PATIENCE, gf, ledger, write_handler};
 
 fn examples() -> String {
     format!("{}/../../examples/handlers", env!("CARGO_MANIFEST_DIR"))

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE, ledger};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE, ledger};
 
 #[tokio::test]
 async fn three_rolls_under_a_long_task_cost_it_nothing() -> Result<()> {

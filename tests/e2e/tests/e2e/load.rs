@@ -9,7 +9,8 @@ use goflow_test_servers::eventually;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::cluster::{Client, Cluster, PATIENCE};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE};
 
 const PUSHERS: usize = 4;
 

@@ -5,7 +5,8 @@ use goflow_proto::client;
 use goflow_proto::v1::{Content, PushTaskRequest, WaitResultRequest};
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE};
 
 const BATCH: usize = 4_000;
 const ORIGINAL: usize = 100;

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE};
 
 #[tokio::test]
 async fn tasks_without_a_row_are_recorded_by_their_outcome() -> Result<()> {

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster};
+use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::load::Load;
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE, ledger, write_handler};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE, ledger, write_handler};
 
 #[tokio::test]
 async fn a_type_nobody_serves_stays_visible_and_runs_when_its_worker_appears() -> Result<()> {

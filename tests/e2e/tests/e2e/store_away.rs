@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use goflow_test_servers::eventually;
 use serde_json::json;
 
-use crate::cluster::{Client, Cluster, PATIENCE, ledger};
+use crate::client::Client;
+use crate::cluster::{Cluster, PATIENCE, ledger};
 use crate::load::Load;
 
 /// How long Postgres is away: thirty leases, and twelve times the deadline of an unconfirmed dispatch. Longer times
@@ -20,18 +21,7 @@ const RUNNING: usize = 3;
 async fn without_the_store_nothing_is_lost_and_nothing_runs_again() -> Result<()> {
     let mut cluster = Cluster::start().await?;
     let marks = cluster.marking()?;
-    let (runs, go) = (
-        cluster.dir.path().join("runs"),
-        cluster.dir.path().join("go"),
-    );
-    cluster.handler(
-        "hold",
-        &format!(
-            "echo start $GF_TASK_ID >> {0}\nwhile [ ! -e {1} ]; do sleep 0.1; done\necho end $GF_TASK_ID >> {0}\necho 1",
-            runs.display(),
-            go.display()
-        ),
-    )?;
+    let (runs, go) = cluster.holding()?;
     let gateways = [cluster.gateway(&[])?, cluster.gateway(&[])?];
     let client = Client::new(gateways[0].url());
     let _worker = cluster.worker(&["--num-workers", "5"])?;

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 
 /// Which tasks to change, and how many at most.
 pub(in crate::grpc) fn filter(
-    filter: Option<v1::TaskFilter>,
+    filter: Option<v1::Filter>,
     limit: u32,
 ) -> Result<(Filter, usize), Problem> {
     let filter = passing(filter.unwrap_or_default())?;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gf_process::{BrokerUrl, StoreUrl, adapters};
+use gf_process::adapters::{OLDEST_SERVER, ServerVersion};
+use gf_process::{BrokerUrl, StoreOptions, StoreUrl, adapters};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -208,10 +209,14 @@ async fn varz(monitor: &str) -> Result<Varz> {
 
 /// Checks a Postgres.
 pub(super) async fn store(url: &StoreUrl, report: &mut Report) -> Result<()> {
-    match adapters::store(url, adapters::Room::default()).await {
+    match adapters::store_version(url).await {
+        Ok(Some(version)) => about_postgres(version, report)?,
+        Ok(None) => {}
+        Err(error) => return report.note(Found::Fail, "postgres", format_args!("{error:#}")),
+    }
+    match adapters::store(&StoreOptions::new(url.clone())).await {
         Ok(store) => {
-            let pinged = store.ping().await;
-            match &pinged {
+            match store.ping().await {
                 Ok(()) => {
                     report.note(Found::Ok, "postgres", "answers, its schema is up to date")?
                 }
@@ -222,6 +227,14 @@ pub(super) async fn store(url: &StoreUrl, report: &mut Report) -> Result<()> {
         }
         Err(error) => report.note(Found::Fail, "postgres", format_args!("{error:#}")),
     }
+}
+
+fn about_postgres(version: ServerVersion, report: &mut Report) -> Result<()> {
+    if version.is_supported() {
+        return report.note(Found::Ok, "postgres", format_args!("version {version}"));
+    }
+    let says = format_args!("version {version}, too old: use {OLDEST_SERVER} or later");
+    report.note(Found::Fail, "postgres", says)
 }
 
 #[cfg(test)]
@@ -267,6 +280,16 @@ mod tests {
         assert!(!report.failed);
         let info: Info = serde_json::from_str(r#"{"version":"2.9.10"}"#).unwrap();
         about("a:1", &info, &mut report).unwrap();
+        assert!(report.failed);
+    }
+
+    #[test]
+    fn an_old_postgres_fails() {
+        let mut report = Report::default();
+        let version = |major| ServerVersion { major, minor: 2 };
+        about_postgres(version(OLDEST_SERVER), &mut report).unwrap();
+        assert!(!report.failed);
+        about_postgres(version(OLDEST_SERVER - 1), &mut report).unwrap();
         assert!(report.failed);
     }
 }
