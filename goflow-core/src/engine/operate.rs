@@ -104,9 +104,9 @@ impl Engine {
             while let Some(change) = changes.next().await {
                 match change {
                     Ok(()) => bulk.changed += 1,
-                    Err(
-                        Error::Forbidden { .. } | Error::NotFound(_) | Error::Duplicate(_),
-                    ) => bulk.skipped += 1,
+                    Err(Error::Forbidden { .. } | Error::NotFound(_) | Error::Duplicate(_)) => {
+                        bulk.skipped += 1
+                    }
                     Err(error) => return Err(error),
                 }
             }

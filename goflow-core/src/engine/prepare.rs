@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Core;
-use crate::broker;
+use crate::broker::{self, Identity};
 use crate::error::Error;
 use crate::name::QueueName;
 use crate::priority::Priority;
@@ -23,6 +23,8 @@ pub(super) struct Prepared {
     state: Mutex<State>,
     /// Held while preparing: once is enough.
     preparing: tokio::sync::Mutex<()>,
+    /// Held while lanes are made, paused or resumed: nobody may pause what somebody else has just resumed.
+    lanes: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,17 @@ impl Prepared {
         }
     }
 
+    /// Notes the lease that a queue is to have; whether it has it, and all that is to be there is.
+    fn has(&self, queue: &QueueName, lease: Option<Duration>) -> bool {
+        let mut state = self.state();
+        if let Some(lease) = lease
+            && state.leases.insert(queue.clone(), lease) != Some(lease)
+        {
+            state.queues.remove(queue);
+        }
+        state.queues.contains(queue)
+    }
+
     /// Notes that something is missing: everything is to be prepared anew.
     pub(super) fn doubt(&self) {
         self.state().in_doubt = true;
@@ -70,7 +83,19 @@ impl Core {
 
     /// Binds store and broker to each other and makes the channels there must be.
     pub(super) async fn prepare(&self) -> Result<(), Error> {
-        let mut identity = self.connection.control.identify().await?;
+        loop {
+            let identity = self.connection.control.identify().await?;
+            let broker = identity.broker;
+            self.prepare_for(identity).await?;
+            // Should it have lost its state meanwhile, all is there, yet the store was told of the one before.
+            if self.connection.control.identify().await?.broker == broker {
+                return Ok(());
+            }
+            self.prepared.state().queues.clear();
+        }
+    }
+
+    async fn prepare_for(&self, mut identity: Identity) -> Result<(), Error> {
         if !self.store.is_durable() {
             // Records that end with the process bind nobody: any number of such engines share a broker, each with
             // a route of its own.
@@ -114,10 +139,11 @@ impl Core {
     /// Has the broker pause the queues that the store says are paused, and let those go on that no longer are:
     /// another engine may have ended between the two.
     async fn follow_pauses(&self) -> Result<(), Error> {
+        let _one = self.prepared.lanes.lock().await;
         let wanted: BTreeSet<_> = self.store.paused().await?.into_iter().collect();
         let present = self.prepared.state().paused.clone();
         for queue in wanted.symmetric_difference(&present) {
-            self.apply_paused(queue, wanted.contains(queue)).await?;
+            self.turn_lanes(queue, wanted.contains(queue)).await?;
         }
         Ok(())
     }
@@ -160,13 +186,16 @@ impl Core {
         queue: &QueueName,
         lease: Option<Duration>,
     ) -> Result<(), broker::Error> {
+        if self.prepared.has(queue, lease) {
+            return Ok(());
+        }
+        let _one = self.prepared.lanes.lock().await;
+        self.make_lanes(queue).await
+    }
+
+    async fn make_lanes(&self, queue: &QueueName) -> Result<(), broker::Error> {
         let (lease, paused) = {
-            let mut state = self.prepared.state();
-            if let Some(lease) = lease
-                && state.leases.insert(queue.clone(), lease) != Some(lease)
-            {
-                state.queues.remove(queue);
-            }
+            let state = self.prepared.state();
             if state.queues.contains(queue) {
                 return Ok(());
             }
@@ -189,18 +218,24 @@ impl Core {
 
     /// Starts or stops the delivery of a queue's tasks.
     pub(super) async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
+        let _one = self.prepared.lanes.lock().await;
         // The store first: it is what lasts, and what is applied again to a broker that lost its state.
         self.store.set_paused(queue, paused).await?;
-        self.apply_paused(queue, paused).await?;
+        self.turn_lanes(queue, paused).await?;
         Ok(())
     }
 
     async fn apply_paused(&self, queue: &QueueName, paused: bool) -> Result<(), broker::Error> {
+        let _one = self.prepared.lanes.lock().await;
+        self.turn_lanes(queue, paused).await
+    }
+
+    async fn turn_lanes(&self, queue: &QueueName, paused: bool) -> Result<(), broker::Error> {
         if paused {
             // Lanes that are made now are paused at once.
             self.prepared.note_paused(queue, true);
         }
-        self.prepare_queue(queue, None).await?;
+        self.make_lanes(queue).await?;
         // Until all lanes are as they should be it counts as the opposite, so that it is tried again.
         self.prepared.note_paused(queue, !paused);
         for priority in Priority::ALL {

@@ -51,11 +51,6 @@ async fn queued_and_running_tasks_can_be_cancelled() {
         1,
         "only the one that ran was told to stop"
     );
-    assert_eq!(
-        flow.get(running).await.unwrap().state,
-        State::Cancelled,
-        "nothing overwrites a cancel"
-    );
 }
 
 #[tokio::test]

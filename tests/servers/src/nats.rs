@@ -63,7 +63,10 @@ impl Nats {
                 ["--routes", &routes],
                 ["--no_advertise=true", "--connect_retries=1000"],
             ];
-            Self::start_with(parent, more.concat().into_iter().map(str::to_owned).collect())
+            Self::start_with(
+                parent,
+                more.concat().into_iter().map(str::to_owned).collect(),
+            )
         };
         (1..).zip(&ports).map(start).collect()
     }
@@ -172,16 +175,12 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port");
     // All at once, so that they differ.
     let listeners: Vec<_> = (0..count).map(bind).collect::<Result<_>>()?;
-    let port = |listener: &TcpListener| Ok(listener.local_addr().context("find a free port")?.port());
+    let port =
+        |listener: &TcpListener| Ok(listener.local_addr().context("find a free port")?.port());
     listeners.iter().map(port).collect()
 }
 
-fn spawn(
-    server: &PathBuf,
-    dir: &TempDir,
-    port: &str,
-    more: &[String],
-) -> Result<(Child, String)> {
+fn spawn(server: &PathBuf, dir: &TempDir, port: &str, more: &[String]) -> Result<(Child, String)> {
     let dir = dir.path();
     let mut command = Command::new(server);
     command.args(["-a", "127.0.0.1", "-p", port, "-js"]);

@@ -240,7 +240,9 @@ impl Cluster {
             &port.to_string(),
         ]);
         let usual = ["fsync=on", "max_connections=200", "shared_buffers=64MB"];
-        let settings = usual.into_iter().chain(self.settings.iter().map(String::as_str));
+        let settings = usual
+            .into_iter()
+            .chain(self.settings.iter().map(String::as_str));
         for setting in settings {
             command.args(["-c", setting]);
         }

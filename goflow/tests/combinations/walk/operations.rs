@@ -16,18 +16,18 @@ impl Walk {
         }
         let id = *self.dice.choose(&self.ids);
         match roll {
-            ..30 => self.push_many().await,
-            ..34 => self.push_keyed().await,
-            ..46 => self.cancel(id).await,
-            ..56 => self.retry(id).await,
-            ..60 => self.run_again(id).await,
-            ..62 => self.cancel_many().await,
-            ..64 => self.retry_many().await,
-            ..69 => self.pause_or_resume().await,
-            ..84 => drop(self.read(id).await),
-            ..88 => self.list().await,
-            ..91 => self.wait(id).await,
-            ..94 => self.restart().await,
+            25..30 => self.push_many().await,
+            30..34 => self.push_keyed().await,
+            34..46 => self.cancel(id).await,
+            46..56 => self.retry(id).await,
+            56..60 => self.run_again(id).await,
+            60..62 => self.cancel_many().await,
+            62..64 => self.retry_many().await,
+            64..69 => self.pause_or_resume().await,
+            69..84 => drop(self.read(id).await),
+            84..88 => self.list().await,
+            88..91 => self.wait(id).await,
+            91..94 => self.restart().await,
             _ => tokio::time::sleep(Duration::from_millis(self.dice.roll(100))).await,
         }
     }

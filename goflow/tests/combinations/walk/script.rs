@@ -10,6 +10,9 @@ use goflow_conformance::dice::Dice;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+/// A run of the handler: the number of runs before it is its result.
+type Running = Pin<Box<dyn Future<Output = Result<usize, HandlerError>> + Send>>;
+
 /// How one run goes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Step {
@@ -77,12 +80,7 @@ impl Ledger {
     }
 
     /// The handler: the n-th run of a task goes as its payload says, and well if that says nothing of it.
-    pub(super) fn handler(
-        &self,
-    ) -> impl Fn(Ctx, Vec<Step>) -> Pin<Box<dyn Future<Output = Result<usize, HandlerError>> + Send>>
-    + Send
-    + Sync
-    + 'static {
+    pub(super) fn handler(&self) -> impl Fn(Ctx, Vec<Step>) -> Running + Send + Sync + 'static {
         let ledger = self.clone();
         move |ctx, script| {
             let run = ledger.note(&ctx);

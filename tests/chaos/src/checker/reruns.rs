@@ -1,0 +1,168 @@
+//! Runs of what had run before: each needs somebody who was killed, paused or cut off with the task in hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goflow_core::TaskId;
+
+use super::{Case, Facts, Figures, Finding};
+use crate::clock::{Micros, micros};
+use crate::ledger::{Entry, How, Run};
+use crate::nemesis::{Deed, Fault};
+
+/// A run that ended this long before its worker was killed or cut off may not have been confirmed yet.
+const UNCONFIRMED: Duration = Duration::from_secs(1);
+
+/// What a worker had taken ahead before it was paused or cut off may start this long after.
+const TAKEN_AHEAD: Duration = Duration::from_secs(2);
+
+/// How long after the return of a wiped broker its tasks may still be dispatched again.
+const AFTER_WIPE: Duration = Duration::from_secs(30);
+
+/// One run of a task.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
+    pub(super) run: Run,
+    pub(super) from: Micros,
+    pub(super) end: Option<(Micros, How)>,
+}
+
+/// The runs of the entries of one task, in the order of their starts.
+pub(super) fn runs(ledger: &[Entry]) -> Vec<Ran> {
+    let starts = ledger.iter().filter(|entry| entry.end.is_none());
+    let ran = |start: &Entry| {
+        let its_end = |entry: &&Entry| entry.run == start.run && entry.task == start.task;
+        let end = ledger
+            .iter()
+            .filter(its_end)
+            .find_map(|entry| Some((entry.at, entry.end?)));
+        Ran {
+            task: start.task,
+            attempt: start.attempt,
+            run: start.run,
+            from: start.at,
+            end,
+        }
+    };
+    starts.map(ran).collect()
+}
+
+/// The deeds that can make a worker lose what it holds.
+pub(super) struct Workers<'a> {
+    deeds: Vec<&'a Deed>,
+    names: HashMap<u32, &'a Arc<str>>,
+}
+
+impl<'a> Workers<'a> {
+    pub(super) fn new(facts: &'a Facts) -> Self {
+        let names = facts.member_of();
+        let names: HashMap<_, _> = names.iter().map(|(pid, roll)| (*pid, &roll.name)).collect();
+        let is_worker = |deed: &&Deed| {
+            let runs = facts.members.iter().filter(|roll| roll.kind.runs_tasks());
+            let is_broker = deed.target.starts_with("nats");
+            let harmless = matches!(deed.fault, Fault::Garbage | Fault::Cut | Fault::Slow);
+            !harmless && (is_broker || runs.map(|roll| &roll.name).any(|name| *name == deed.target))
+        };
+        Self {
+            deeds: facts.deeds.iter().filter(is_worker).collect(),
+            names,
+        }
+    }
+
+    /// Checks the runs of one task.
+    pub(super) fn check(
+        &self,
+        case: &Case<'_>,
+        figures: &mut Figures,
+        findings: &mut Vec<Finding>,
+    ) {
+        let runs = runs(case.ledger);
+        for (at, next) in runs.iter().enumerate() {
+            let before = &runs[..at];
+            let same = |prev: &&Ran| (prev.task, prev.attempt) == (next.task, next.attempt);
+            let Some(prev) = before.iter().rev().find(same) else {
+                continue;
+            };
+            if prev.end.is_some_and(|(_, how)| how == How::Snoozed) {
+                continue;
+            }
+            match self.cause(prev, next) {
+                Some(deed) => figures.rerun(deed),
+                None => {
+                    figures.unexplained += 1;
+                    let task = Some(next.task);
+                    let seen = format!(
+                        "attempt {} ran again, though nobody who held it was killed, paused or cut off: first {prev:?} on {:?}, then {next:?} on {:?}",
+                        next.attempt,
+                        self.names.get(&prev.run.worker),
+                        self.names.get(&next.run.worker)
+                    );
+                    findings.push(Finding::of("reruns", case.n, task, seen));
+                }
+            }
+            self.recovery(prev, next, figures);
+        }
+    }
+
+    /// What made the task be delivered again: the last deed by which the first run's worker could lose it, or the
+    /// second one's be late.
+    fn cause(&self, prev: &Ran, next: &Ran) -> Option<&'a Deed> {
+        let (first, second) = (
+            self.names.get(&prev.run.worker),
+            self.names.get(&next.run.worker),
+        );
+        let can = |deed: &&&Deed| {
+            let to = deed.to.unwrap_or(Micros::MAX);
+            if deed.from > next.from {
+                return false;
+            }
+            if deed.fault == Fault::Wipe {
+                return next.from <= to.saturating_add(micros(AFTER_WIPE));
+            }
+            let on_all = deed.target.starts_with("nats");
+            let is_held = |run: &Ran| {
+                let until = run
+                    .end
+                    .map_or(Micros::MAX, |(at, _)| at + micros(UNCONFIRMED));
+                run.from <= to.saturating_add(micros(TAKEN_AHEAD)) && until >= deed.from
+            };
+            let lost = (on_all || first == Some(&&deed.target)) && is_held(prev);
+            let late = (on_all || second == Some(&&deed.target)) && is_held(next);
+            lost || late
+        };
+        self.deeds
+            .iter()
+            .filter(can)
+            .max_by_key(|deed| deed.from)
+            .copied()
+    }
+
+    /// How long a task that was cut short waited for its next run, from the time when nothing was in its way.
+    fn recovery(&self, prev: &Ran, next: &Ran, figures: &mut Figures) {
+        let name = self.names.get(&prev.run.worker);
+        let cut_short = |deed: &&&Deed| {
+            let over = prev.end.map_or(Micros::MAX, |(at, _)| at);
+            let of_worker = name == Some(&&deed.target);
+            of_worker && prev.from <= deed.from && deed.from <= next.from && over > deed.from
+        };
+        let Some(deed) = self
+            .deeds
+            .iter()
+            .filter(cut_short)
+            .max_by_key(|deed| deed.from)
+        else {
+            return;
+        };
+        let broker = self
+            .deeds
+            .iter()
+            .filter(|other| other.target.starts_with("nats"));
+        let ends =
+            broker.filter_map(|other| other.to.filter(|to| *to > deed.from && *to <= next.from));
+        let since = ends.fold(deed.from, Micros::max);
+        figures.recoveries.push(next.from - since);
+    }
+}
