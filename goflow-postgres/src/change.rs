@@ -22,11 +22,24 @@ const EXPIRED_TOGETHER: u64 = 10_000;
 /// How long keys are forgotten at a time: whoever maintains has other things to do as well.
 const EXPIRING_TIME: Duration = Duration::from_secs(1);
 
+/// How often a change is tried that was refused because of a state in which the task is no more.
+const TRIES: usize = 3;
+
 impl PostgresStore {
     pub(crate) async fn cancel_task(&self, id: TaskId) -> Result<Change, Error> {
-        self.try_cancel(id)
-            .await
-            .map_err(|error| translate("cancel", error))
+        let mut tries = 1;
+        loop {
+            let change = self
+                .try_cancel(id)
+                .await
+                .map_err(|error| translate("cancel", error))?;
+            match &change {
+                // It has been reopened since it was found to have ended.
+                Change::Forbidden(record) if !record.state.is_terminal() && tries < TRIES => {}
+                _ => return Ok(change),
+            }
+            tries += 1;
+        }
     }
 
     async fn try_cancel(&self, id: TaskId) -> Result<Change, sqlx::Error> {
@@ -68,10 +81,20 @@ impl PostgresStore {
     }
 
     pub(crate) async fn reopen_task(&self, id: TaskId) -> Result<Change, Error> {
-        self.try_reopen(id)
-            .await
-            .map_err(|error| translate("retry", error))?
-            .map_err(Error::Duplicate)
+        let mut tries = 1;
+        loop {
+            let change = self
+                .try_reopen(id)
+                .await
+                .map_err(|error| translate("retry", error))?
+                .map_err(Error::Duplicate)?;
+            match &change {
+                // It has ended since it was found not to have.
+                Change::Forbidden(record) if may_reopen(record.state) && tries < TRIES => {}
+                _ => return Ok(change),
+            }
+            tries += 1;
+        }
     }
 
     /// Reopens it, or says who has its unique key.
@@ -161,6 +184,10 @@ pub(crate) async fn lock_ids(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+fn may_reopen(state: State) -> bool {
+    state.is_terminal() && state != State::Succeeded
 }
 
 fn done(record: Option<TaskRecord>) -> Change {

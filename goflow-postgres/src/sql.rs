@@ -205,13 +205,21 @@ statements! {
             case when failed_before then gf_attempts(id) end
         from d";
     /// Moves rows into the history whose first attempt succeeded without a crash, and that have no unusual options;
-    /// gives them.
+    /// gives them. Each is looked up by its id, whatever the planner takes the table for; one that is changed
+    /// meanwhile is another version of the row, and stays.
     SUCCEED = "
         with d as (
             delete from gf_task t
-            using unnest($1::uuid[], $2::bytea[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[])
-                as f (id, result, result_content_type, worker, started_at, ended)
-            where t.id = f.id and t.attempt = 1 and t.starts = 0 and t.options is null
+            using (
+                select f.*, found.at
+                from unnest($1::uuid[], $2::bytea[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[])
+                    as f (id, result, result_content_type, worker, started_at, ended)
+                cross join lateral (
+                    select t.ctid as at from gf_task t
+                    where t.id = f.id and t.attempt = 1 and t.starts = 0 and t.options is null offset 0
+                ) found
+            ) f
+            where t.ctid = f.at
             returning ", spec_of_t!(), ", t.attempt_limit, t.dispatch, f.result, f.result_content_type, f.worker,
                 coalesce(f.started_at, t.started_at) as started_at, f.ended
         )

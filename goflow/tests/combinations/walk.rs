@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use goflow::record::{Filter, PageRequest, TaskRecord};
+use goflow::record::{Filter, PageRequest, TaskRecord, TaskResult};
 use goflow::{QueueName, State, TaskId, TaskSpec};
 use goflow_conformance::dice::Dice;
 use goflow_conformance::invariants::{Violation, Watch};
@@ -25,7 +25,7 @@ use script::Ledger;
 on_every_combination! { random_walk }
 
 /// Operations of a walk.
-const STEPS: usize = 150;
+const STEPS: usize = 100;
 
 /// How long everything has to end once nothing is in its way: what a killed engine had in its hands comes back within
 /// 10 s, and then it has to be run.
@@ -154,8 +154,13 @@ impl Walk {
         .unwrap();
         self.hear();
         for id in self.ids.clone() {
-            let state = self.read(id).await.state;
-            assert!(state.is_terminal(), "{}: {id}", self.place);
+            let record = self.read(id).await;
+            assert!(record.state.is_terminal(), "{}: {id}", self.place);
+            if record.state == State::Succeeded {
+                let run = TaskResult::from(record).json().unwrap();
+                let rightly = self.ledger.went_well(id, run);
+                assert!(rightly, "{}: {id} succeeded by run {run}", self.place);
+            }
         }
     }
 }

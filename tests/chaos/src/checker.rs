@@ -1,7 +1,7 @@
 //! The checker: holds what clients were told, what handlers wrote and what the store has against each other and
 //! against what is promised.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,6 +194,16 @@ impl Facts {
             ledger: &self.ledger[ledger],
             records: &self.records[within(&self.records, number, n)],
         }
+    }
+
+    /// What each life of each process used, in the order of time.
+    pub(crate) fn lives_in_use(&self) -> BTreeMap<(&str, u32), Vec<&Sample>> {
+        let mut lives: BTreeMap<(&str, u32), Vec<&Sample>> = BTreeMap::new();
+        for sample in &self.usage {
+            let life = (&*sample.name, sample.pid);
+            lives.entry(life).or_default().push(sample);
+        }
+        lives
     }
 
     /// Which member had this process id at this time.

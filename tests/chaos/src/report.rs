@@ -11,6 +11,7 @@ use crate::checker::{Facts, Figures, Finding, Roll, story};
 use crate::clock::Micros;
 use crate::nemesis::Deed;
 use crate::run::{Outcome, Scenario};
+use crate::usage::{Sample, median};
 
 mod plot;
 
@@ -39,6 +40,25 @@ struct Json<'a> {
     nemesis_errors: &'a [String],
     deeds: &'a [Deed],
     members: &'a [Roll],
+    usage: Vec<Usage>,
+}
+
+/// What one life of a process used.
+#[derive(Serialize)]
+struct Usage {
+    name: String,
+    pid: u32,
+    seconds: u64,
+    memory_kib: Spread,
+    descriptors: Spread,
+}
+
+/// The median of the second quarter of a life, its highest value and its last.
+#[derive(Serialize)]
+struct Spread {
+    early: u64,
+    most: u64,
+    last: u64,
 }
 
 /// Writes `report.json`, `report.md`, `throughput.svg` and, if there is anything, `findings.txt` into a directory.
@@ -63,6 +83,7 @@ pub fn write(scenario: &Scenario, command: &str, outcome: &Outcome, dir: &Path) 
         nemesis_errors: &outcome.errors,
         deeds: &facts.deeds,
         members: &facts.members,
+        usage: usage(facts),
     };
     let write = |name: &str, text: String| {
         let path = dir.join(name);
@@ -75,6 +96,29 @@ pub fn write(scenario: &Scenario, command: &str, outcome: &Outcome, dir: &Path) 
         write("findings.txt", stories(facts, &verdict.findings, TOLD))?;
     }
     Ok(())
+}
+
+fn usage(facts: &Facts) -> Vec<Usage> {
+    let lives = facts
+        .lives_in_use()
+        .into_iter()
+        .map(|((name, pid), samples)| {
+            let spread = |of: fn(&Sample) -> u64| Spread {
+                early: median(&samples[samples.len() / 4..samples.len().div_ceil(2)], of),
+                most: samples.iter().map(|sample| of(sample)).max().unwrap_or(0),
+                last: samples.last().map_or(0, |sample| of(sample)),
+            };
+            let times = || samples.iter().map(|sample| sample.at);
+            let length = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+            Usage {
+                name: name.to_owned(),
+                pid,
+                seconds: length / 1_000_000,
+                memory_kib: spread(|sample| sample.memory),
+                descriptors: spread(|sample| sample.descriptors),
+            }
+        });
+    lives.collect()
 }
 
 /// Whether a file of a run's directory belongs to the report.

@@ -135,6 +135,11 @@ impl Scenario {
         drop(nemesis);
         drop(watching);
         let usage = sampler.finish();
+        let told: Vec<_> = usage
+            .iter()
+            .map(serde_json::to_string)
+            .collect::<Result<_, _>>()?;
+        std::fs::write(dir.join("usage.jsonl"), told.join("\n") + "\n")?;
         let store = records::read(&system.store)
             .await
             .context("read the store")?;

@@ -94,3 +94,10 @@ fn sample(name: &Arc<str>, pid: u32) -> Option<Sample> {
         descriptors,
     })
 }
+
+/// The median of what samples say; 0 if there are none.
+pub fn median(samples: &[&Sample], of: fn(&Sample) -> u64) -> u64 {
+    let mut values: Vec<_> = samples.iter().map(|sample| of(sample)).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}

@@ -44,7 +44,9 @@ pub use apply::{
     results_are_kept, retries, unserved, unserved_but_served,
 };
 pub use bind::{another_broker, claims, foreign_broker, same_broker};
-pub use change::{cancel, late_outcome_of_a_reopened_task, reopen, reopen_keeps_attempts};
+pub use change::{
+    cancel, late_outcome_of_a_reopened_task, refusals, reopen, reopen_keeps_attempts,
+};
 pub use dead::{dead_groups, dead_since};
 pub use deadline::{
     deadline_bounds_waits, deadlines_expire_tasks, deadlines_of_reopened_tasks,
@@ -86,7 +88,7 @@ macro_rules! store_suite {
             bad_outcome clipped_error concurrent_appliers crashes duplicate_outcomes failures_to_the_end fences
             many_outcomes_of_one permanent_failure release results_are_kept retries unserved unserved_but_served
             another_broker claims foreign_broker same_broker
-            cancel late_outcome_of_a_reopened_task reopen reopen_keeps_attempts
+            cancel late_outcome_of_a_reopened_task refusals reopen reopen_keeps_attempts
             claim_limit confirmed_is_left_alone disjoint_claims late_confirmation not_before_its_time sweep
             dead_groups dead_since
             deadline_bounds_waits deadlines_expire_tasks deadlines_of_reopened_tasks dispatched_until_its_deadline

@@ -49,6 +49,7 @@ pub(super) struct Run {
     pub(super) task: TaskId,
     pub(super) attempt: u32,
     pub(super) at: OffsetDateTime,
+    step: Step,
 }
 
 /// Every call of a handler, in order; cheap to clone.
@@ -59,17 +60,27 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Notes a run; how many there were of the task before.
-    fn note(&self, ctx: &Ctx) -> usize {
-        let run = Run {
-            task: ctx.task_id(),
+    /// Notes a run; which one of its task it is, from 0, and how it is to go.
+    fn note(&self, ctx: &Ctx, script: &[Step]) -> (usize, Step) {
+        let mut runs = self.runs.lock().unwrap();
+        let task = ctx.task_id();
+        let number = runs.iter().filter(|one| one.task == task).count();
+        let step = script.get(number).copied().unwrap_or(Step::Succeed);
+        runs.push(Run {
+            task,
             attempt: ctx.attempt(),
             at: OffsetDateTime::now_utc(),
-        };
-        let mut runs = self.runs.lock().unwrap();
-        let before = runs.iter().filter(|one| one.task == run.task).count();
-        runs.push(run);
-        before
+            step,
+        });
+        (number, step)
+    }
+
+    /// Whether this run of a task was one that went well.
+    pub(super) fn went_well(&self, task: TaskId, number: usize) -> bool {
+        let runs = self.runs.lock().unwrap();
+        let mut runs = runs.iter().filter(|one| one.task == task);
+        let step = runs.nth(number).map(|run| run.step);
+        matches!(step, Some(Step::Succeed | Step::Work(_)))
     }
 
     /// The runs since the last time it was asked.
@@ -79,12 +90,12 @@ impl Ledger {
         news
     }
 
-    /// The handler: the n-th run of a task goes as its payload says, and well if that says nothing of it.
+    /// The handler: each run of a task goes as its payload says, and well if that says nothing of it. It returns
+    /// the number of the run.
     pub(super) fn handler(&self) -> impl Fn(Ctx, Vec<Step>) -> Running + Send + Sync + 'static {
         let ledger = self.clone();
         move |ctx, script| {
-            let run = ledger.note(&ctx);
-            let step = script.get(run).copied().unwrap_or(Step::Succeed);
+            let (run, step) = ledger.note(&ctx, &script);
             Box::pin(async move { go(&ctx, step).await.map(|()| run) })
         }
     }

@@ -2,12 +2,11 @@
 //!
 //! Clients hold descriptors of gateways, so these are looked at when the last client has gone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Facts, Finding};
 use crate::clock::micros;
-use crate::usage::Sample;
+use crate::usage::{Sample, median};
 
 /// A life shorter than this has not settled.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -38,14 +37,11 @@ const OF_LONG: Room = Room {
 
 /// Checks each life of each member.
 pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
-    let mut lives: BTreeMap<(&str, u32), Vec<&Sample>> = BTreeMap::new();
-    for sample in &facts.usage {
-        lives
-            .entry((&*sample.name, sample.pid))
-            .or_default()
-            .push(sample);
-    }
-    for ((name, pid), samples) in lives {
+    for ((name, pid), samples) in facts.lives_in_use() {
+        // Servers have caches of their own, which are theirs to keep.
+        if !facts.members.iter().any(|member| *member.name == *name) {
+            continue;
+        }
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
             continue;
         };
@@ -78,10 +74,4 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
             room.descriptors,
         );
     }
-}
-
-fn median(samples: &[&Sample], of: fn(&Sample) -> u64) -> u64 {
-    let mut values: Vec<_> = samples.iter().map(|sample| of(sample)).collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
 }

@@ -180,3 +180,45 @@ pub async fn late_outcome_of_a_reopened_task(fixture: &impl Fixture) {
     }
     assert_eq!(get(&*store, id).await.state, State::Queued);
 }
+
+/// Whoever is refused a change is told a state that forbids it, not one that the task got into meanwhile.
+pub async fn refusals(fixture: &impl Fixture) {
+    let store = roomy(fixture).await;
+    for n in 0..200 {
+        // At another moment of what it meets, each time.
+        let moment = async || {
+            for _ in 0..n {
+                tokio::task::yield_now().await;
+            }
+        };
+        let id = accept(&*store, spec()).await;
+        let fail = apply_one(
+            &*store,
+            outcome(id, 1, 1, Verdict::failed_for_good("useless")),
+        );
+        let retry = async {
+            moment().await;
+            store.retry(id).await.expect("retry")
+        };
+        let (_, retried) = tokio::join!(fail, retry);
+        if let Change::Forbidden(record) = retried {
+            assert_eq!(record.state, State::Queued, "it was refused a retry");
+        }
+        if get(&*store, id).await.state == State::Queued {
+            done(store.cancel(id).await.expect("cancel"));
+        }
+        let cancel = async {
+            moment().await;
+            store.cancel(id).await.expect("cancel")
+        };
+        let (retried, cancelled) = tokio::join!(store.retry(id), cancel);
+        done(retried.expect("retry"));
+        if let Change::Forbidden(record) = cancelled {
+            assert!(
+                record.state.is_terminal(),
+                "it was refused a cancel: {}",
+                record.state
+            );
+        }
+    }
+}
