@@ -27,6 +27,8 @@ pub(super) struct Beat {
     pub(super) lease: Option<Duration>,
     /// A reason to beat ahead of time.
     pub(super) now: Notify,
+    /// Fires when commands are heard.
+    listening: CancellationToken,
 }
 
 impl Beat {
@@ -39,11 +41,14 @@ impl Beat {
             started_at: ambient::now_utc(),
             lease,
             now: Notify::new(),
+            listening: CancellationToken::new(),
         }
     }
 
     /// Beats until it is dropped; reads the leases anew each time.
     pub(super) async fn run(&self, pool: &Pool) {
+        // Who sees the worker is to be heard by it.
+        drop(tokio::time::timeout(HEARTBEAT_INTERVAL, self.listening.cancelled()).await);
         loop {
             let beaten_at = ambient::now_utc();
             self.send(pool).await;
@@ -107,6 +112,7 @@ async fn long_run(pool: &Pool, since: OffsetDateTime) {
 pub(super) async fn obey(pool: &Pool, beat: &Beat, stop: &CancellationToken) {
     loop {
         if let Ok(mut commands) = pool.connection.control.commands().await {
+            beat.listening.cancel();
             while let Some(signal) = commands.next().await {
                 let Signal::Command { worker, command } = signal else {
                     continue;
