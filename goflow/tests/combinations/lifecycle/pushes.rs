@@ -32,6 +32,8 @@ pub(super) async fn urgent_tasks_go_first(on: Combination) {
         ids.push(flow.push(task.priority(lane)).await.unwrap());
     }
     holds(&flow, "default", ids.len()).await;
+    // A lane that was found empty is not looked at again for 50 ms.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     open.send_replace(true);
     for id in ids {
         flow.wait(id, PATIENCE).await.unwrap();
