@@ -224,7 +224,10 @@ impl Pull {
                 pulled.add(answer);
                 silence.as_mut().reset(Instant::now().max(until) + PROMPT);
             } else if let Some(status) = answer.status {
-                return self.end(status, answer.description.as_deref().unwrap_or_default());
+                let end = self.end(status, answer.description.as_deref().unwrap_or_default());
+                if !matches!(end, End::Complete) {
+                    return end;
+                }
             }
         }
         End::Complete
@@ -240,6 +243,7 @@ impl Pull {
             // Others wait for the few messages that are there: they are as good as taken.
             (StatusCode::TIMEOUT, "Requests Pending") => End::Busy,
             (StatusCode::TIMEOUT | StatusCode::NOT_FOUND, _) => End::Complete,
+            (_, "Batch Completed") => End::Complete,
             (StatusCode::NO_RESPONDERS, _) => no_channel(),
             (_, "Consumer Deleted") => no_channel(),
             (_, "Message Size Exceeds MaxBytes") => End::Complete,

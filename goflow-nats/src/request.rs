@@ -140,12 +140,18 @@ impl Request {
     }
 
     /// The next answer; none when the connection is closed. Cancel-safe.
+    ///
+    /// The end of a request says how many of the messages asked for were not sent. A consumer with replicas sends a
+    /// message once they agree on it, and the end at once: what was sent is still to come then.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         let answer = self.answers.next().await?;
         self.heard += 1;
         match is_message(&answer) {
             true => self.outstanding = self.outstanding.saturating_sub(1),
-            false => self.outstanding = 0,
+            false => {
+                self.outstanding -=
+                    unsent(&answer).map_or(self.outstanding, |unsent| unsent.min(self.outstanding))
+            }
         }
         Some(answer)
     }
@@ -194,6 +200,12 @@ impl Request {
             confirmed,
         }
     }
+}
+
+/// How many messages the server says it has not sent, at the end of a request.
+fn unsent(end: &Message) -> Option<usize> {
+    let headers = end.headers.as_ref()?;
+    headers.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }
 
 pub(crate) fn is_message(answer: &Message) -> bool {
