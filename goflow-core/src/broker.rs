@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::id::{StoreId, TaskId};
@@ -130,6 +131,8 @@ pub struct Delivery<T> {
     pub message: T,
     /// How many times it was delivered, this time included: from 1.
     pub count: u64,
+    /// When its lease began, as far as the adapter knows: the broker may have begun a little sooner.
+    pub leased_at: Instant,
     /// What can be done about it.
     pub lease: Arc<dyn Lease>,
 }
@@ -149,11 +152,12 @@ pub trait Lease: Send + Sync + fmt::Debug {
     /// [`Error::Unavailable`]: it is delivered again when the lease has expired.
     async fn nack(&self, delay: Duration) -> Result<(), Error>;
 
-    /// Starts the lease anew.
+    /// Starts the lease anew. False if there is none any more: it has expired, or the delivery was acknowledged or
+    /// given back.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: the lease goes on as it was.
-    async fn extend(&self) -> Result<(), Error>;
+    async fn extend(&self) -> Result<bool, Error>;
 }
 
 /// Who a broker is.

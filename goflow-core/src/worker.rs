@@ -40,6 +40,9 @@ mod run;
 mod slot;
 mod tombs;
 
+#[cfg(test)]
+mod tests;
+
 use beat::Beat;
 pub use lanes::LaneOrder;
 use pool::Pool;

@@ -147,6 +147,7 @@ impl<T: Wire> NatsBroker<T> {
         Some(Delivery {
             message: decoded,
             count,
+            leased_at: began,
             lease: Arc::new(NatsLease::new(self.link.clone(), reply, lease, began)),
         })
     }

@@ -104,9 +104,9 @@ impl Lease for NatsLease {
         Ok(())
     }
 
-    async fn extend(&self) -> Result<(), Error> {
+    async fn extend(&self) -> Result<bool, Error> {
         let Some(end) = self.ours_until() else {
-            return Ok(());
+            return Ok(false);
         };
         let asked = Instant::now();
         self.answer(
@@ -116,7 +116,7 @@ impl Lease for NatsLease {
         )
         .await?;
         *self.began.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-        Ok(())
+        Ok(true)
     }
 }
 

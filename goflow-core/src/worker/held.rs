@@ -57,8 +57,22 @@ struct Entry {
     cancelled: CancellationToken,
     lease: Arc<dyn Lease>,
     queue_lease: QueueLease,
-    /// When the lease was last known to start anew.
-    leased_at: Instant,
+    /// When the lease was last known to start anew; none once it is known to be lost.
+    leased_at: Option<Instant>,
+}
+
+impl Entry {
+    fn is_due(&self, now: Instant) -> bool {
+        let third = self.queue_lease.get() / 3;
+        self.leased_at
+            .is_some_and(|at| now.duration_since(at) >= third)
+    }
+
+    fn is_ours(&self, now: Instant) -> bool {
+        let most = self.queue_lease.get() * 9 / 10;
+        self.leased_at
+            .is_some_and(|at| now.duration_since(at) < most)
+    }
 }
 
 /// A place among the held deliveries; dropping it gives it up.
@@ -75,12 +89,11 @@ impl Held {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a delivery in, whose lease started no earlier than `leased_at`.
+    /// Takes a delivery in.
     pub(super) fn hold(
         self: &Arc<Self>,
         delivery: &Delivery<TaskMessage>,
         queue_lease: &QueueLease,
-        leased_at: Instant,
     ) -> Hold {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let cancelled = CancellationToken::new();
@@ -94,7 +107,7 @@ impl Held {
             cancelled: cancelled.clone(),
             lease: delivery.lease.clone(),
             queue_lease: queue_lease.clone(),
-            leased_at,
+            leased_at: Some(delivery.leased_at),
         };
         self.entries().insert(key, entry);
         Hold {
@@ -106,11 +119,9 @@ impl Held {
 
     /// Leases of which a third has passed.
     pub(super) fn to_renew(&self, now: Instant) -> Vec<(u64, Arc<dyn Lease>)> {
-        let due =
-            |entry: &Entry| now.duration_since(entry.leased_at) >= entry.queue_lease.get() / 3;
         self.entries()
             .iter()
-            .filter(|(_, e)| due(e))
+            .filter(|(_, entry)| entry.is_due(now))
             .map(|(key, e)| (*key, e.lease.clone()))
             .collect()
     }
@@ -120,7 +131,17 @@ impl Held {
         let mut entries = self.entries();
         for key in keys {
             if let Some(entry) = entries.get_mut(key) {
-                entry.leased_at = when;
+                entry.leased_at = Some(when);
+            }
+        }
+    }
+
+    /// Notes that these leases are no more.
+    pub(super) fn lost(&self, keys: &[u64]) {
+        let mut entries = self.entries();
+        for key in keys {
+            if let Some(entry) = entries.get_mut(key) {
+                entry.leased_at = None;
             }
         }
     }
@@ -176,13 +197,13 @@ impl Hold {
         }
     }
 
-    /// Whether the lease has surely not expired: only then may the delivery be given back. A nack after the
-    /// expiry would hit the next delivery of the message, which is another worker's.
+    /// Whether the lease has surely not expired: only then may the handler be called, or the delivery be given back.
+    /// After the expiry the message is another worker's, who would run it too, or whom a nack would hit.
     pub(super) fn is_ours(&self) -> bool {
-        let entries = self.held.entries();
-        let ours =
-            |e: &Entry| Instant::now().duration_since(e.leased_at) < e.queue_lease.get() * 9 / 10;
-        entries.get(&self.key).is_some_and(ours)
+        let (entries, now) = (self.held.entries(), Instant::now());
+        entries
+            .get(&self.key)
+            .is_some_and(|entry| entry.is_ours(now))
     }
 }
 

@@ -203,10 +203,8 @@ impl Pool {
             if wanted == 0 {
                 tokio::select! { biased; () = room => continue, () = self.draining.cancelled() => return Ok(Vec::new()) }
             }
-            let mut asked = Instant::now();
             let mut taken = queue.lanes.take(broker, wanted).await?;
             if taken.is_empty() {
-                asked = Instant::now();
                 // What is under way to a wait that is dropped goes back to the queue.
                 taken = tokio::select! {
                     biased;
@@ -217,7 +215,7 @@ impl Pool {
             }
             // All of them at once: each is renewed, and told of, from now on.
             let hold = |delivery: Delivery<TaskMessage>| {
-                let hold = self.held.hold(&delivery, &queue.lease, asked);
+                let hold = self.held.hold(&delivery, &queue.lease);
                 Job {
                     delivery,
                     hold,

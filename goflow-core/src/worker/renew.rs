@@ -102,14 +102,15 @@ async fn renew(held: &Held) {
             continue;
         }
         let extend = |(key, lease): (u64, Arc<dyn crate::broker::Lease>)| async move {
-            lease.extend().await.map(|()| key)
+            lease.extend().await.map(|stands| (key, stands))
         };
         let mut extensions: FuturesUnordered<_> = due.into_iter().map(extend).collect();
-        let mut renewed = Vec::new();
+        let (mut renewed, mut lost) = (Vec::new(), Vec::new());
         let all = async {
             while let Some(extension) = extensions.next().await {
                 match extension {
-                    Ok(key) => renewed.push(key),
+                    Ok((key, true)) => renewed.push(key),
+                    Ok((key, false)) => lost.push(key),
                     Err(error) => warn!(%error, "cannot renew a lease"),
                 }
             }
@@ -118,5 +119,6 @@ async fn renew(held: &Held) {
             warn!("renewing leases takes too long");
         }
         held.renewed(&renewed, now);
+        held.lost(&lost);
     }
 }

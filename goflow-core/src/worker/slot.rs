@@ -84,6 +84,10 @@ impl Pool {
             }
         }
         let checkpoint = self.last_checkpoint(&delivery).await;
+        if !hold.is_ours() {
+            debug!("its lease was lost before it could start: it is delivered again");
+            return;
+        }
         let started = Instant::now();
         let started_at = ambient::now_utc();
         let reports = Reports::new();

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use goflow_core::TaskMessage;
 use goflow_core::broker::{Broker, Connection, Delivery, Depth, Error, Wire};
 use goflow_core::outcome::OutcomeBatch;
+use tokio::time::Instant;
 
 use crate::control::GatedControl;
 use crate::gate::{Away, Gate};
@@ -95,6 +96,7 @@ impl<T: Wire> GatedBroker<T> {
         Some(Delivery {
             message,
             count,
+            leased_at: Instant::now(),
             lease: Arc::new(NoLease),
         })
     }

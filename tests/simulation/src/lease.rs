@@ -30,7 +30,7 @@ impl Lease for GatedLease {
         self.gate.call(Op::Nack, nack).await
     }
 
-    async fn extend(&self) -> Result<(), Error> {
+    async fn extend(&self) -> Result<bool, Error> {
         let extend = async { self.inner.extend().await.map_err(seen_from_afar) };
         self.gate.call(Op::Extend, extend).await
     }
@@ -50,7 +50,7 @@ impl Lease for NoLease {
         Ok(())
     }
 
-    async fn extend(&self) -> Result<(), Error> {
-        Ok(())
+    async fn extend(&self) -> Result<bool, Error> {
+        Ok(true)
     }
 }

@@ -259,6 +259,7 @@ impl<T: Wire> Channel<T> {
             taken.push(Taken {
                 message,
                 count,
+                leased_at: now,
                 token: state.hold(entry, until, true),
             });
         }
@@ -280,6 +281,7 @@ impl<T: Wire> Channel<T> {
         Delivery {
             message: T::clone(&taken.message),
             count: taken.count,
+            leased_at: taken.leased_at,
             lease,
         }
     }
@@ -288,6 +290,7 @@ impl<T: Wire> Channel<T> {
 struct Taken<T> {
     message: Arc<T>,
     count: u64,
+    leased_at: Instant,
     token: u64,
 }
 
@@ -356,12 +359,12 @@ impl<T: Wire> Lease for Hold<T> {
         Ok(())
     }
 
-    async fn extend(&self) -> Result<(), Error> {
+    async fn extend(&self) -> Result<bool, Error> {
         let mut state = self.state()?;
         let due = Instant::now() + state.lease;
         let token = self.token;
-        let Some(held) = state.held.get_mut(&token) else {
-            return Ok(());
+        let Some(held) = state.held.get_mut(&token).filter(|held| held.leased) else {
+            return Ok(false);
         };
         let before = std::mem::replace(&mut held.due, due);
         state.due.remove(&(before, token));
@@ -371,6 +374,6 @@ impl<T: Wire> Lease for Hold<T> {
             // The lease of the channel was made shorter, so this may be sooner than anyone expects.
             self.channel.wake.notify_one();
         }
-        Ok(())
+        Ok(true)
     }
 }

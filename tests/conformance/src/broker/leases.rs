@@ -91,7 +91,7 @@ pub async fn extension(fixture: &impl Fixture) {
     let delivery = next(&connection).await;
     let began = Instant::now();
     while began.elapsed() < 3 * MIN_LEASE {
-        delivery.lease.extend().await.expect("extend");
+        assert!(delivery.lease.extend().await.expect("extend"));
         let others = connection
             .tasks
             .dequeue(LANE, 1, MIN_LEASE / 3)
@@ -121,9 +121,9 @@ pub async fn late_answers(fixture: &impl Fixture) {
         .prepare(LANE, Some(Duration::from_secs(30)))
         .await
         .expect("prepare");
-    second.lease.extend().await.expect("extend");
+    assert!(second.lease.extend().await.expect("extend"));
     first.lease.nack(Duration::ZERO).await.expect("a late nack");
-    first.lease.extend().await.expect("a late extension");
+    assert!(!first.lease.extend().await.expect("a late extension"));
     nothing(&connection).await;
     first.lease.ack().await.expect("a late ack");
     nothing(&connection).await;
@@ -134,7 +134,7 @@ pub async fn late_answers(fixture: &impl Fixture) {
             .nack(Duration::ZERO)
             .await
             .expect("a nack after the ack");
-        lease.extend().await.expect("an extension after the ack");
+        assert!(!lease.extend().await.expect("an extension after the ack"));
     }
     nothing(&connection).await;
     submit(

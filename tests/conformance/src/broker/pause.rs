@@ -49,7 +49,7 @@ pub async fn pause_keeps(fixture: &impl Fixture) {
         assert!(quick.is_empty(), "{} came", quick.len());
     }
     nothing(&connection).await;
-    held.lease.extend().await.expect("extend");
+    assert!(held.lease.extend().await.expect("extend"));
     held.lease.nack(Duration::ZERO).await.expect("nack");
     nothing(&connection).await;
     set_paused(&connection, false).await;

@@ -206,7 +206,7 @@ async fn a_busy_application_does_not_lose_its_connection() {
             runtime.block_on(async {
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_secs(3) {
-                    held.lease.extend().await.unwrap();
+                    assert!(held.lease.extend().await.unwrap());
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 held.lease.ack().await.unwrap();
