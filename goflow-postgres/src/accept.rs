@@ -1,30 +1,26 @@
 //! Accepting requests: one commit for all of them, or for as many as can be had together.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use goflow_core::store::{Accepted, DISPATCH_DEADLINE, Error, NewTasks};
-use goflow_core::{Deadline, Start, TaskId, TaskSpec};
+use goflow_core::{TaskId, TaskSpec};
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::columns::{SpecColumns, micros};
 use crate::error::{DEADLINE, Kind, TRIES, kind, translate};
-use crate::read::finished_since;
 use crate::sql;
 use crate::store::PostgresStore;
 
+mod insert;
 mod keys;
 mod unique;
 
+use insert::insert;
 use keys::{repeated, reserve_keys};
 pub(crate) use unique::retake_key;
 use unique::take_unique;
-
-/// Payload bytes in one statement, about.
-const STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What became of one request.
 pub(crate) type Answer = Result<Vec<Accepted>, Error>;
@@ -169,7 +165,7 @@ pub(crate) async fn write_group(
             specs.extend(new.map(|(_, spec)| spec));
         }
     }
-    let now = insert(connection, &specs, sweep).await?;
+    let later: HashSet<Uuid> = insert(connection, &specs, sweep).await?;
     let accepted = |at: usize| {
         let tasks = requests[at].tasks.iter().enumerate();
         tasks
@@ -177,7 +173,7 @@ pub(crate) async fn write_group(
                 Some(holder) => known(*holder),
                 None => Accepted {
                     id: spec.id,
-                    dispatch_now: now.get(&spec.id.as_uuid()).copied().unwrap_or(false),
+                    dispatch_now: !later.contains(&spec.id.as_uuid()),
                 },
             })
             .collect()
@@ -192,92 +188,6 @@ fn known(id: TaskId) -> Accepted {
     Accepted {
         id,
         dispatch_now: false,
-    }
-}
-
-/// Whether each of the tasks is to be dispatched now.
-type DispatchNow = HashMap<Uuid, bool>;
-
-async fn insert(
-    connection: &mut PgConnection,
-    specs: &[&TaskSpec],
-    sweep: Duration,
-) -> Result<DispatchNow, sqlx::Error> {
-    let mut now = HashMap::with_capacity(specs.len());
-    if specs.is_empty() {
-        return Ok(now);
-    }
-    refuse_finished(connection, specs).await?;
-    let mut rest = specs;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|spec| {
-            let first = bytes == 0;
-            bytes += spec.payload.len().max(1);
-            first || bytes <= STATEMENT_BYTES
-        });
-        let (chunk, others) = rest.split_at(fits.count());
-        rest = others;
-        now.extend(insert_chunk(connection, chunk, sweep).await?);
-    }
-    Ok(now)
-}
-
-async fn insert_chunk(
-    connection: &mut PgConnection,
-    specs: &[&TaskSpec],
-    sweep: Duration,
-) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
-    let mut columns = SpecColumns::default();
-    let mut waits: Vec<Option<i64>> = Vec::with_capacity(specs.len());
-    let mut times: Vec<Option<OffsetDateTime>> = Vec::with_capacity(specs.len());
-    let mut limits: Vec<Option<i64>> = Vec::with_capacity(specs.len());
-    let mut deadlines: Vec<Option<OffsetDateTime>> = Vec::with_capacity(specs.len());
-    for spec in specs {
-        columns.push(spec)?;
-        let (wait, time) = match spec.start {
-            Start::Now => (None, None),
-            Start::After(delay) => (Some(micros(delay)), None),
-            Start::At(time) => (None, Some(time)),
-        };
-        waits.push(wait);
-        times.push(time);
-        let (limit, deadline) = match spec.deadline {
-            None => (None, None),
-            Some(Deadline::After(limit)) => (Some(micros(limit)), None),
-            Some(Deadline::At(time)) => (None, Some(time)),
-        };
-        limits.push(limit);
-        deadlines.push(deadline);
-    }
-    let rows = columns
-        .bind(sqlx::query(sql::INSERT_TASKS))
-        .bind(waits)
-        .bind(times)
-        .bind(limits)
-        .bind(deadlines)
-        .bind(micros(sweep))
-        .fetch_all(&mut *connection)
-        .await?;
-    rows.iter().map(sqlx::FromRow::from_row).collect()
-}
-
-/// A task that was accepted, ran and ended is not accepted again when its push is repeated.
-async fn refuse_finished(
-    connection: &mut PgConnection,
-    specs: &[&TaskSpec],
-) -> Result<(), sqlx::Error> {
-    let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
-    let since = specs.iter().map(|spec| finished_since(spec.id)).min();
-    let found: Vec<Uuid> = sqlx::query_scalar(sql::FIND_FINISHED)
-        .bind(ids)
-        .bind(since)
-        .fetch_all(&mut *connection)
-        .await?;
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(crate::error::exists())
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use goflow_core::State;
 use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::state::Policy;
 use goflow_core::store::{Applied, Error};
-use goflow_core::{State, TaskId};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::accept::has_nul;
 use crate::change::lock_ids;
 use crate::error::{Kind, TRIES, kind, reason, translate};
-use crate::read::finished_since;
+use crate::read::find_finished;
 use crate::rows::LiveRow;
 use crate::sql;
 use crate::store::PostgresStore;
@@ -178,12 +178,7 @@ async fn lock<'o>(
     }
     // A statement of its own after the lock: it sees what those committed who had it before.
     let ids: Vec<Uuid> = rowless.keys().copied().collect();
-    let since = ids.iter().map(|id| finished_since(TaskId::from(*id))).min();
-    let finished: Vec<Uuid> = sqlx::query_scalar(sql::FIND_FINISHED)
-        .bind(ids)
-        .bind(since)
-        .fetch_all(&mut **tx)
-        .await?;
+    let finished = find_finished(tx, &ids).await?;
     for id in finished {
         rowless.remove(&id);
     }

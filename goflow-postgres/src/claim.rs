@@ -115,15 +115,17 @@ impl PostgresStore {
         broker: Uuid,
         dispatches: &[(TaskId, u32)],
     ) -> Result<bool, Error> {
+        let mut sorted = dispatches.to_vec();
+        sorted.sort_unstable();
+        let (ids, counts): (Vec<_>, Vec<_>) = sorted
+            .into_iter()
+            .map(|(id, dispatch)| (id.as_uuid(), int(dispatch)))
+            .unzip();
         let mut tries = 1;
         loop {
-            let (ids, counts): (Vec<_>, Vec<_>) = dispatches
-                .iter()
-                .map(|(id, dispatch)| (id.as_uuid(), int(*dispatch)))
-                .unzip();
             let done = sqlx::query_scalar(sql::CONFIRM)
-                .bind(ids)
-                .bind(counts)
+                .bind(&ids)
+                .bind(&counts)
                 .bind(broker)
                 .fetch_one(&self.writes)
                 .await;

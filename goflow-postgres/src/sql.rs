@@ -1,22 +1,26 @@
 //! Every statement that runs, in one place; a test prepares each against the schema.
 //!
 //! Statements that change several rows lock them in the order of their ids first, so that no two of them can
-//! wait for each other.
+//! wait for each other. They look each row up by its id, whatever the planner takes the table for: a join that it may
+//! turn around reads all of a table that it takes for empty, once for each id.
 
 #[macro_use]
 mod columns;
+#[macro_use]
+mod parts;
 mod list;
 
 #[cfg(test)]
 pub(crate) use list::LISTS;
-pub(crate) use list::{ListShape, Tables, list};
+pub(crate) use list::{ListShape, States, Tables, list};
 
 /// What a connection for changes sets. Plans must not depend on statistics: a table goes from empty to a
-/// million rows in seconds, and a cached plan that reads all of it would stay for a minute.
+/// million rows in seconds, and a cached plan that reads all of it would stay for a minute. One plan for all
+/// arguments is good enough then, and to plan for hundreds of them is dear.
 pub(crate) const WRITE_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
-    set tcp_user_timeout = '10s'; set jit = off;
-    set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off";
+    set tcp_user_timeout = '10s'; set jit = off; set plan_cache_mode = force_generic_plan;
+    set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off";
 
 /// What a connection for queries sets.
 pub(crate) const QUERY_SESSION: &str = "
@@ -29,49 +33,6 @@ macro_rules! statements {
         /// All of them, with their names.
         #[cfg(test)]
         pub(crate) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
-    };
-}
-
-macro_rules! whole_live {
-    () => {
-        concat!(
-            "select ",
-            live_record!(),
-            ", payload, null::bytea as result, gf_attempts(id) as attempts, \
-         false as payload_omitted, false as result_omitted from gf_task where id = $1"
-        )
-    };
-}
-macro_rules! whole_history {
-    () => {
-        concat!(
-            "select ",
-            history_record!(),
-            ", payload, result, attempts, false as payload_omitted, \
-         false as result_omitted from gf_history where id = $1 and finished_at >= $2"
-        )
-    };
-}
-
-/// What becomes of rows that are `due`: one row for each that is to be dispatched, or one if there is none; the
-/// first of them tells of all.
-macro_rules! claimed {
-    () => {
-        concat!(
-            "claimed as (
-            update gf_task t
-            set state = 'queued', dispatch = t.dispatch + t.waiting::int, waiting = false,
-                due_at = least(now() + interval '5 s', t.deadline_at)
-            from due where t.id = due.id and not due.held and not due.late
-            returning ",
-            spec_of_t!(),
-            ", t.attempt, t.dispatch
-        )
-        select c.*, case when row_number() over () = 1 then d.looked_at end as looked_at,
-            case when row_number() over () = 1 then d.late end as late
-        from (select count(*) as looked_at, array_agg(id) filter (where late) as late from due) d
-        left join claimed c on true"
-        )
     };
 }
 
@@ -96,25 +57,32 @@ statements! {
     FIND_KEYS = "
         select i.namespace, i.key, i.task, i.body_hash
         from unnest($1::text[], $2::text[]) as k (namespace, key)
-        join gf_idempotency i on i.namespace = k.namespace and i.key = k.key
+        cross join lateral (
+            select i.* from gf_idempotency i where i.namespace = k.namespace and i.key = k.key offset 0
+        ) i
         where i.expires_at > now()";
     /// Forgets keys.
     EXPIRE_KEYS = "
         with old as materialized (
-            select namespace, key from gf_idempotency where expires_at <= now()
+            select ctid from gf_idempotency where expires_at <= now()
             order by expires_at limit 10000 for update skip locked
         )
-        delete from gf_idempotency i using old where i.namespace = old.namespace and i.key = old.key";
+        delete from gf_idempotency where ctid = any(array(select ctid from old))";
 
     /// What keys stand for after all.
     MOVE_KEYS = "
         update gf_idempotency i set task = k.task
-        from unnest($1::text[], $2::text[], $3::uuid[]) as k (namespace, key, task)
-        where i.namespace = k.namespace and i.key = k.key";
+        from (
+            select k.task, found.at from unnest($1::text[], $2::text[], $3::uuid[]) as k (namespace, key, task)
+            ", locked_row_of_k!("gf_idempotency"), "
+        ) k
+        where i.ctid = k.at";
     /// Forgets keys of requests that were refused.
     DROP_KEYS = "
-        delete from gf_idempotency i using unnest($1::text[], $2::text[]) as k (namespace, key)
-        where i.namespace = k.namespace and i.key = k.key";
+        delete from gf_idempotency where ctid = any(array(
+            select found.at from unnest($1::text[], $2::text[]) as k (namespace, key)
+            ", locked_row_of_k!("gf_idempotency"), "
+        ))";
 
     /// Takes unique keys that are free; gives those. The others are locked.
     TAKE_UNIQUE = "
@@ -129,49 +97,63 @@ statements! {
     FIND_UNIQUE = "
         select u.namespace, u.key, u.task
         from unnest($1::text[], $2::text[]) as k (namespace, key)
-        join gf_unique u on u.namespace = k.namespace and u.key = k.key
-        where u.expires_at > now() or u.expires_at is null and exists (select from gf_task t where t.id = u.task)";
+        cross join lateral (
+            select u.* from gf_unique u where u.namespace = k.namespace and u.key = k.key offset 0
+        ) u
+        where u.expires_at > now()
+            or u.expires_at is null and exists (select from gf_task t where t.id = u.task offset 0)";
     /// Gives keys that are locked to other tasks.
     MOVE_UNIQUE = "
         update gf_unique u set task = k.task, expires_at = now() + k.period_us * interval '1 microsecond'
-        from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as k (namespace, key, task, period_us)
-        where u.namespace = k.namespace and u.key = k.key";
+        from (
+            select k.*, found.at
+            from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as k (namespace, key, task, period_us)
+            ", locked_row_of_k!("gf_unique"), "
+        ) k
+        where u.ctid = k.at";
     /// Gives keys back that are locked.
     DROP_UNIQUE = "
-        delete from gf_unique u using unnest($1::text[], $2::text[]) as k (namespace, key)
-        where u.namespace = k.namespace and u.key = k.key";
-    /// Frees the keys of tasks that end.
+        delete from gf_unique where ctid = any(array(
+            select found.at from unnest($1::text[], $2::text[]) as k (namespace, key)
+            ", locked_row_of_k!("gf_unique"), "
+        ))";
+    /// Frees the keys of tasks that end, in the order in which pushes take them; it is not that of an index, which might
+    /// be read as a whole for it.
     FREE_UNIQUE = "
         with freed as materialized (
-            select namespace, key from gf_unique where task = any($1) and expires_at is null
-            order by namespace, key for update
+            select task from gf_unique where task = any($1) and expires_at is null
+            order by namespace collate \"C\", key collate \"C\" for update
         )
-        delete from gf_unique u using freed where u.namespace = freed.namespace and u.key = freed.key";
+        delete from gf_unique where task = any(array(select task from freed)) and expires_at is null";
     /// Forgets keys whose time is over.
     EXPIRE_UNIQUE = "
         with old as materialized (
-            select namespace, key from gf_unique where expires_at <= now()
+            select ctid from gf_unique where expires_at <= now()
             order by expires_at limit 10000 for update skip locked
         )
-        delete from gf_unique u using old where u.namespace = old.namespace and u.key = old.key";
+        delete from gf_unique where ctid = any(array(select ctid from old))";
 
     /// Which of these ended since.
     FIND_FINISHED = "select id from gf_history where id = any($1) and finished_at >= $2";
+    /// Some of those that ended since and whose ids lie between two.
+    FINISHED_BETWEEN = "select id from gf_history where id between $1 and $2 and finished_at >= $3 limit $4";
     /// Accepts tasks: each waits for `$16` or until `$17`, expires after `$18` or at `$19`, and if it may start at
     /// once it is due for a sweep after `$20`; if that is zero, it waits to be claimed. One whose deadline has passed
     /// already only waits for its end.
-    INSERT_TASKS = "
-        insert into gf_task (", spec!(), ", attempt, attempt_limit, dispatch, waiting, state, due_at, deadline_at)
-        select ", spec_values!(), ", 1, max_attempts, 1 - (later or $20 = 0)::int, later or $20 = 0,
-            case when later then 'scheduled' else 'queued' end,
-            least(now() + case when later then wait else $20 end * interval '1 microsecond', deadline_at), deadline_at
-        from (select t.*, wait > 0 or coalesce(deadline_at <= now(), false) as later from (
-            select t.*, greatest(coalesce(wait_us, extract(epoch from run_at - now()) * 1000000, 0), 0) as wait,
-                coalesce(now() + expires_us * interval '1 microsecond', expires_at) as deadline_at
-            from unnest(", spec_arrays!(), ", $16::bigint[], $17::timestamptz[], $18::bigint[], $19::timestamptz[])
-                as t (", spec!(), ", wait_us, run_at, expires_us, expires_at)
-        ) t) t
+    INSERT_TASKS = insert_tasks!(spec!(), spec_values!(), "$20", concat!("
+            select t.*, wait > 0 or coalesce(deadline_at <= now(), false) as later from (
+                select t.*, greatest(coalesce(wait_us, extract(epoch from run_at - now()) * 1000000, 0), 0) as wait,
+                    coalesce(now() + expires_us * interval '1 microsecond', expires_at) as deadline_at
+                from unnest(", spec_arrays!(), ", $16::bigint[], $17::timestamptz[], $18::bigint[], $19::timestamptz[])
+                    as t (", spec!(), ", wait_us, run_at, expires_us, expires_at)
+            ) t")), "
         returning id, not waiting as dispatch_now";
+    /// Accepts tasks that ask for nothing unusual; they are due for a sweep after `$9`.
+    INSERT_PLAIN = insert_tasks!(plain!(), plain!(), "$9", concat!("
+            select t.*, false as later, 0::bigint as wait, null::timestamptz as deadline_at
+            from unnest(", plain_arrays!(), ") as t (", plain!(), ")"));
+    /// Takes back what was accepted in the same transaction.
+    DELETE_TASKS = "delete from gf_task where id = any($1)";
     /// How many tasks are unfinished, up to a number.
     COUNT_LIVE = "select count(*) from (select from gf_task limit $1) t";
 
@@ -188,11 +170,15 @@ statements! {
     FINISH = "
         with d as (
             delete from gf_task t
-            using unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::uuid[], $7::int[],
-                    $8::timestamptz[], $9::timestamptz[], $10::smallint[], $11::bool[], $12::bool[], $13::int[])
-                as f (id, state, result, result_content_type, error, worker, crashes, started_at, ended, class,
-                    keep_error, failed_before, attempt)
-            where t.id = f.id
+            using (
+                select f.*, found.at
+                from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::uuid[], $7::int[],
+                        $8::timestamptz[], $9::timestamptz[], $10::smallint[], $11::bool[], $12::bool[], $13::int[])
+                    as f (id, state, result, result_content_type, error, worker, crashes, started_at, ended, class,
+                        keep_error, failed_before, attempt)
+                ", locked_row_of_f!(), "
+            ) f
+            where t.ctid = f.at
             returning ", spec_of_t!(), ", t.deadline_at, f.attempt, t.attempt_limit, t.dispatch, f.state, f.result,
                 f.result_content_type, case when f.keep_error then t.error else f.error end as error,
                 coalesce(f.worker, t.worker) as worker, f.crashes,
@@ -205,8 +191,8 @@ statements! {
             case when failed_before then gf_attempts(id) end
         from d";
     /// Moves rows into the history whose first attempt succeeded without a crash, and that have no unusual options;
-    /// gives them. Each is looked up by its id, whatever the planner takes the table for; one that is changed
-    /// meanwhile is another version of the row, and stays.
+    /// gives them. What is asked of a row is asked twice: once to find it, and once of the version that is deleted, which
+    /// is another one if somebody changes it meanwhile.
     SUCCEED = "
         with d as (
             delete from gf_task t
@@ -219,7 +205,7 @@ statements! {
                     where t.id = f.id and t.attempt = 1 and t.starts = 0 and t.options is null offset 0
                 ) found
             ) f
-            where t.ctid = f.at
+            where t.ctid = f.at and t.attempt = 1 and t.starts = 0 and t.options is null
             returning ", spec_of_t!(), ", t.attempt_limit, t.dispatch, f.result, f.result_content_type, f.worker,
                 coalesce(f.started_at, t.started_at) as started_at, f.ended
         )
@@ -259,16 +245,24 @@ statements! {
         set state = f.state, attempt = f.attempt, waiting = true, starts = 0, unserved = f.unserved,
             due_at = least(now() + f.wait_us * interval '1 microsecond', t.deadline_at), error = coalesce(f.error, t.error),
             worker = f.worker, started_at = coalesce(f.started_at, t.started_at)
-        from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::text[], $7::uuid[],
-                $8::timestamptz[])
-            as f (id, state, attempt, unserved, wait_us, error, worker, started_at)
-        where t.id = f.id";
+        from (
+            select f.*, found.at
+            from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::bigint[], $6::text[], $7::uuid[],
+                    $8::timestamptz[])
+                as f (id, state, attempt, unserved, wait_us, error, worker, started_at)
+            ", locked_row_of_f!(), "
+        ) f
+        where t.ctid = f.at";
     /// Notes that deliveries run.
     STARTED = "
         update gf_task t
         set starts = f.starts, worker = f.worker, started_at = coalesce(f.started_at, t.started_at)
-        from unnest($1::uuid[], $2::int[], $3::uuid[], $4::timestamptz[]) as f (id, starts, worker, started_at)
-        where t.id = f.id";
+        from (
+            select f.*, found.at
+            from unnest($1::uuid[], $2::int[], $3::uuid[], $4::timestamptz[]) as f (id, starts, worker, started_at)
+            ", locked_row_of_f!(), "
+        ) f
+        where t.ctid = f.at";
     /// Keeps failed attempts. One that is there already is the same one.
     INSERT_ATTEMPTS = "
         insert into gf_attempt (id, attempt, error, worker, started_at, finished_at)
@@ -283,7 +277,7 @@ statements! {
             from gf_task where due_at <= now() order by due_at limit $1 for update skip locked
         ), held as (
             update gf_task t set due_at = least(now() + interval '30 s', t.deadline_at)
-            from due where t.id = due.id and due.held and not due.late
+            where t.id = any(array(select id from due where held and not late))
         ), ", claimed!();
     /// The same of those rows for which it does not matter what workers hold.
     CLAIM_WAITING = "
@@ -296,28 +290,35 @@ statements! {
         ), due as materialized (
             select id, late, false as held from waiting union all select id, true, false from late
         ), ", claimed!();
-    /// Nothing more to do, before their deadline, for rows whose dispatch the broker has.
+    /// Nothing more to do, before their deadline, for rows whose dispatch the broker has: in the order of the ids.
     CONFIRM = "
         with bound as materialized (
             select from gf_meta where coalesce(broker, $3) = $3 for share
         ), confirmed as materialized (
-            select t.id from gf_task t
-            join unnest($1::uuid[], $2::int[]) as c (id, dispatch) on t.id = c.id
-            where t.dispatch = c.dispatch and not t.waiting and t.due_at is distinct from t.deadline_at
-                and exists (select from bound)
-            order by t.id for update of t
+            select found.id from unnest($1::uuid[], $2::int[]) as c (id, dispatch)
+            cross join lateral (
+                select t.id from gf_task t
+                where t.id = c.id and t.dispatch = c.dispatch and not t.waiting
+                    and t.due_at is distinct from t.deadline_at
+                offset 0 for update
+            ) found
+            where exists (select from bound)
         ), noted as (
-            update gf_task t set due_at = t.deadline_at from confirmed where t.id = confirmed.id
+            update gf_task t set due_at = t.deadline_at where t.id = any(array(select id from confirmed))
         )
         select exists (select from bound)";
-    /// Makes unserved rows due. None of them waits longer than 72 s, which keeps the scan of the index short.
+    /// Makes unserved rows due. None of them waits longer than 72 s, which keeps the scan of the index short. `is true`
+    /// hides from the planner that there is an index of what waits: with `waiting` it may read all of that instead.
     WAKE_UNSERVED = "
         with unserved as materialized (
             select id from gf_task
             where due_at <= now() + interval '75 s' and waiting and unserved > 0 and queue = $1 and type = any($2)
+        ), locked as materialized (
+            select id from gf_task
+            where id = any(array(select id from unserved)) and (waiting and unserved > 0) is true
             order by id for update
         )
-        update gf_task t set due_at = least(t.due_at, now()) from unserved where t.id = unserved.id";
+        update gf_task t set due_at = least(t.due_at, now()) where t.id = any(array(select id from locked))";
 
     /// Moves a finished task back among the unfinished.
     REOPEN = "
@@ -393,7 +394,8 @@ statements! {
         with todo as materialized (
             select id from gf_task where id > $1 and id <= $2 order by id limit $3 for update
         ), due as (
-            update gf_task t set due_at = least(now(), t.deadline_at) from todo where t.id = todo.id and not t.waiting
+            update gf_task t set due_at = least(now(), t.deadline_at)
+            where t.id = any(array(select id from todo)) and not t.waiting
         )
         select id from todo order by id desc limit 1";
     /// How far that is.

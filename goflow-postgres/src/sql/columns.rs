@@ -8,30 +8,47 @@ macro_rules! spec {
 }
 macro_rules! spec_but_options {
     () => {
-        "id, namespace, queue, type, payload, content_type, headers, tags, max_attempts, backoff, timeout_ms, start, \
-         priority, retry_of"
+        concat!(
+            plain!(),
+            ", headers, tags, backoff, timeout_ms, start, retry_of"
+        )
+    };
+}
+/// Those of a task that asks for nothing unusual: the others are null.
+macro_rules! plain {
+    () => {
+        "id, namespace, queue, type, payload, content_type, max_attempts, priority"
     };
 }
 
 /// The same of a row that is deleted or updated as `t`.
 macro_rules! spec_of_t {
     () => {
-        "t.id, t.namespace, t.queue, t.type, t.payload, t.content_type, t.headers, t.tags, t.max_attempts, \
-         t.backoff, t.timeout_ms, t.start, t.priority, t.retry_of, t.options"
+        "t.id, t.namespace, t.queue, t.type, t.payload, t.content_type, t.max_attempts, t.priority, t.headers, \
+         t.tags, t.backoff, t.timeout_ms, t.start, t.retry_of, t.options"
     };
 }
 
-/// The same as arrays, and how they become columns: `$1` to `$15`.
+/// The same as arrays, and how they become columns: `$1` to `$15`, of which those of a plain task are the first 8.
 macro_rules! spec_arrays {
     () => {
-        "$1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], \
-         $9::int[], $10::text[], $11::bigint[], $12::text[], $13::smallint[], $14::uuid[], $15::text[]"
+        concat!(
+            plain_arrays!(),
+            ", $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::uuid[], $15::text[]"
+        )
+    };
+}
+macro_rules! plain_arrays {
+    () => {
+        "$1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::smallint[]"
     };
 }
 macro_rules! spec_values {
     () => {
-        "id, namespace, queue, type, payload, content_type, headers::jsonb, tags::jsonb, max_attempts, \
-         backoff::jsonb, timeout_ms, start::jsonb, priority, retry_of, options::jsonb"
+        concat!(
+            plain!(),
+            ", headers::jsonb, tags::jsonb, backoff::jsonb, timeout_ms, start::jsonb, retry_of, options::jsonb"
+        )
     };
 }
 

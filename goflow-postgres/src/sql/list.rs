@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 pub(crate) struct ListShape {
     /// Where to look.
     pub(crate) tables: Tables,
-    /// Only tasks of some states.
-    pub(crate) states: bool,
+    /// In which states.
+    pub(crate) states: States,
     /// Only of a type.
     pub(crate) task_type: bool,
     /// Only of a queue.
@@ -26,29 +26,38 @@ pub(crate) enum Tables {
     Both,
 }
 
+/// The states that a list asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum States {
+    /// All.
+    Any,
+    /// Some, and succeeded is among them: most tasks are.
+    Some,
+    /// Some others.
+    Unsuccessful,
+}
+
 impl ListShape {
     fn all() -> impl Iterator<Item = Self> {
         [Tables::Live, Tables::History, Tables::Both]
             .into_iter()
             .flat_map(|tables| {
-                (0..8).map(move |flags| Self {
+                [States::Any, States::Some, States::Unsuccessful].map(|states| (tables, states))
+            })
+            .flat_map(|(tables, states)| {
+                (0..4).map(move |flags| Self {
                     tables,
-                    states: flags & 1 > 0,
-                    task_type: flags & 2 > 0,
-                    queue: flags & 4 > 0,
+                    states,
+                    task_type: flags & 1 > 0,
+                    queue: flags & 2 > 0,
                 })
             })
     }
 
     /// Its place in [`all`](Self::all).
     fn index(self) -> usize {
-        let flags = [self.states, self.task_type, self.queue];
-        flags
-            .iter()
-            .rev()
-            .fold(self.tables as usize, |index, flag| {
-                index * 2 + usize::from(*flag)
-            })
+        let flags = usize::from(self.task_type) + 2 * usize::from(self.queue);
+        (self.tables as usize * 3 + self.states as usize) * 4 + flags
     }
 }
 
@@ -79,10 +88,9 @@ fn list_text(shape: ListShape) -> String {
         "select {}, {} from gf_task where {filter}{} order by id desc limit $4",
         live_record!(),
         content("null::bytea as result, false as result_omitted"),
-        if shape.states {
-            " and state = any($7)"
-        } else {
-            ""
+        match shape.states {
+            States::Any => "",
+            States::Some | States::Unsuccessful => " and state = any($7)",
         },
     );
     let mut history = format!(
@@ -92,13 +100,14 @@ fn list_text(shape: ListShape) -> String {
             "case when octet_length(result) <= $8 then result end as result,
              coalesce(octet_length(result) > $8, false) as result_omitted"
         ),
-        if shape.states {
-            " and state = s.wanted"
-        } else {
-            ""
+        match shape.states {
+            States::Any => "",
+            States::Some => " and state = any($7)",
+            // What the index is limited to, in its words.
+            States::Unsuccessful => " and state = s.wanted and state <> 'succeeded'",
         },
     );
-    if shape.states {
+    if shape.states == States::Unsuccessful {
         // One ordered walk over the index for each state.
         history = format!(
             "select h.* from unnest($7::text[]) as s (wanted) cross join lateral ({history}) h"

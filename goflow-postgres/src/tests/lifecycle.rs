@@ -1,9 +1,12 @@
 //! What the port does not show: classes, keys that outlive their tasks, when rows are looked at.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use goflow_core::store::Error;
 use goflow_core::{Deadline, KvStore, State, Unique};
+use sqlx::{Connection, PgConnection};
 
 use super::*;
 
@@ -199,4 +202,69 @@ async fn what_is_late_ends_once() {
         bench.sql("select count(*) from gf_history where state = 'expired'"),
         "300"
     );
+}
+
+/// A push that is repeated while its task is about to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_ends_meanwhile_is_not_accepted_again() {
+    let bench = Bench::start().await;
+    let store = Arc::new(bench.connect().await);
+    let (spec, other) = (spec(), spec());
+    accept(&store, spec.clone()).await;
+    let mut ending = PgConnection::connect(&bench.url).await.unwrap();
+    let mut tx = ending.begin().await.unwrap();
+    let finish = "with d as (delete from gf_task returning *)
+        insert into gf_history (id, namespace, queue, type, payload, content_type, max_attempts, attempt, attempt_limit,
+            dispatch, state, crashes, finished_at, class)
+        select id, namespace, queue, type, payload, content_type, max_attempts, 1, attempt_limit, dispatch,
+            'succeeded', 0, now(), 7 from d";
+    sqlx::raw_sql(finish).execute(&mut *tx).await.unwrap();
+    let requests = vec![one(spec), one(other.clone())];
+    let again = tokio::spawn({
+        let store = store.clone();
+        async move { store.accept(requests).await }
+    });
+    let waiting = "select count(*) from pg_locks where not granted";
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while bench.sql(waiting) == "0" {
+        assert!(Instant::now() < deadline, "nobody waits for the end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tx.commit().await.unwrap();
+    let answers = again.await.unwrap();
+    assert!(
+        matches!(answers[..], [Err(Error::Exists), Ok(_)]),
+        "{answers:?}"
+    );
+    let unfinished = bench.sql("select id from gf_task");
+    assert_eq!(unfinished, other.id.to_string());
+}
+
+/// Found although the ids of many others that ended lie around its own.
+#[tokio::test]
+async fn what_has_ended_is_found_among_many() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let specs: Vec<_> = (0..100).map(|_| spec()).collect();
+    let requests = specs.iter().cloned().map(one).collect();
+    store.accept(requests).await;
+    apply(&store, specs.iter().map(|spec| success(spec.id)).collect()).await;
+    let new = spec();
+    let together = |other: TaskSpec| NewTasks {
+        tasks: vec![new.clone(), other],
+        key: None,
+    };
+    // All of them lie between the two, then one.
+    for repeated in [&specs[0], &specs[98]] {
+        let answer = store.accept(vec![together(repeated.clone())]).await;
+        assert!(matches!(answer[..], [Err(Error::Exists)]), "{answer:?}");
+        assert_eq!(bench.sql("select count(*) from gf_task"), "0");
+    }
+    let before_all = TaskSpec {
+        id: TaskId::lower_bound(specs[0].id.created_at()),
+        ..spec()
+    };
+    let answer = store.accept(vec![together(before_all)]).await;
+    assert!(matches!(answer[..], [Ok(_)]), "{answer:?}");
+    assert_eq!(bench.sql("select count(*) from gf_task"), "2");
 }

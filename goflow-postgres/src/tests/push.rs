@@ -141,6 +141,24 @@ async fn what_is_refused_changes_nothing() {
     }
 }
 
+/// A task that has ended is not pushed again, whatever else its transaction does.
+#[tokio::test]
+async fn what_has_ended_is_not_pushed_again() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let mut connection = connect(&bench).await;
+    let ended = task();
+    let id = push_in(&mut connection, ended.clone()).await.unwrap();
+    due(&store).await;
+    apply(&store, vec![success(id)]).await;
+    let mut tx = connection.begin().await.unwrap();
+    let again = push_many_in(&mut tx, [task(), ended]).await;
+    assert!(again.is_err(), "{again:?}");
+    let other = push_in(&mut tx, task()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(bench.sql("select id from gf_task"), other.to_string());
+}
+
 /// Many at once, half of them rolled back, with keys that overlap those that engines push.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_at_once() {

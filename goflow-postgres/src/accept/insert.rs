@@ -1,0 +1,137 @@
+//! The rows of tasks that are new.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use goflow_core::{Deadline, Start, TaskSpec};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::columns::{PlainColumns, Prepared, SpecColumns, is_plain, micros};
+use crate::error::exists;
+use crate::read::find_finished;
+use crate::sql;
+
+/// Payload bytes in one statement, about.
+const STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Makes the rows of tasks. Those that may start at once are due for a sweep after `sweep`. Gives those that are not
+/// to be dispatched now.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    specs: &[&TaskSpec],
+    sweep: Duration,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let mut later = HashSet::new();
+    if specs.is_empty() {
+        return Ok(later);
+    }
+    let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
+    let mut rest = specs;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|spec| {
+            let first = bytes == 0;
+            bytes += spec.payload.len().max(1);
+            first || bytes <= STATEMENT_BYTES
+        });
+        let (chunk, others) = rest.split_at(fits.count());
+        rest = others;
+        insert_chunk(connection, chunk, sweep, &mut later).await?;
+    }
+    // A task that was accepted, ran and ended is not accepted again when its push is repeated. This comes last: one
+    // that was about to end had a row, which the insert waited for.
+    if !find_finished(connection, &ids).await?.is_empty() {
+        sqlx::query(sql::DELETE_TASKS)
+            .bind(ids)
+            .execute(connection)
+            .await?;
+        return Err(exists());
+    }
+    if sweep.is_zero() {
+        later.extend(ids);
+    }
+    Ok(later)
+}
+
+/// By a statement for those that ask for nothing unusual, which is cheaper, and one for the others.
+async fn insert_chunk(
+    connection: &mut PgConnection,
+    specs: &[&TaskSpec],
+    sweep: Duration,
+    later: &mut HashSet<Uuid>,
+) -> Result<(), sqlx::Error> {
+    let mut plain = PlainColumns::default();
+    let mut unusual = UnusualColumns::default();
+    for spec in specs {
+        if is_plain(spec) {
+            plain.push(spec);
+        } else {
+            unusual.push(spec)?;
+        }
+    }
+    if !plain.is_empty() {
+        plain
+            .bind(sqlx::query(sql::INSERT_PLAIN))
+            .bind(micros(sweep))
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !unusual.spec.is_empty() {
+        let rows = unusual
+            .bind(sqlx::query(sql::INSERT_TASKS))
+            .bind(micros(sweep))
+            .fetch_all(connection)
+            .await?;
+        for row in &rows {
+            let (id, now): (Uuid, bool) = sqlx::FromRow::from_row(row)?;
+            later.extend((!now).then_some(id));
+        }
+    }
+    Ok(())
+}
+
+/// All columns of a push.
+#[derive(Debug, Default)]
+struct UnusualColumns<'a> {
+    spec: SpecColumns<'a>,
+    wait: Vec<Option<i64>>,
+    time: Vec<Option<OffsetDateTime>>,
+    limit: Vec<Option<i64>>,
+    deadline: Vec<Option<OffsetDateTime>>,
+}
+
+impl<'a> UnusualColumns<'a> {
+    fn push(&mut self, spec: &'a TaskSpec) -> Result<(), sqlx::Error> {
+        self.spec.push(spec)?;
+        let (wait, time) = match spec.start {
+            Start::Now => (None, None),
+            Start::After(delay) => (Some(micros(delay)), None),
+            Start::At(time) => (None, Some(time)),
+        };
+        self.wait.push(wait);
+        self.time.push(time);
+        let (limit, deadline) = match spec.deadline {
+            None => (None, None),
+            Some(Deadline::After(limit)) => (Some(micros(limit)), None),
+            Some(Deadline::At(time)) => (None, Some(time)),
+        };
+        self.limit.push(limit);
+        self.deadline.push(deadline);
+        Ok(())
+    }
+
+    /// Binds them as `$1` to `$19`.
+    fn bind<'q>(self, query: Prepared<'q>) -> Prepared<'q>
+    where
+        'a: 'q,
+    {
+        let query = self.spec.bind(query);
+        query
+            .bind(self.wait)
+            .bind(self.time)
+            .bind(self.limit)
+            .bind(self.deadline)
+    }
+}
