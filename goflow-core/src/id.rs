@@ -30,10 +30,13 @@ impl TaskId {
 
     /// The time this id was made, in milliseconds; the epoch for an id that is no UUIDv7.
     pub fn created_at(&self) -> OffsetDateTime {
-        let nanos = self.0.get_timestamp().map_or(0, |t| {
-            let (seconds, nanos) = t.to_unix();
-            i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
-        });
+        let stamp = self.0.get_timestamp();
+        let nanos = stamp
+            .filter(|_| self.0.get_version_num() == 7)
+            .map_or(0, |t| {
+                let (seconds, nanos) = t.to_unix();
+                i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+            });
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 

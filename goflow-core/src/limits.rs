@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use time::{OffsetDateTime, UtcOffset};
+
 use crate::error::Error;
-use crate::task::{Deadline, TaskSpec};
+use crate::task::{Deadline, Start, TaskSpec};
 
 /// Largest payload or result, in bytes: JetStream's default `max_payload` of 1 MiB less room for the envelope.
 pub const MAX_CONTENT_BYTES: usize = 900 * 1024;
@@ -64,6 +66,12 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
             "timeout must be longer than zero and a year at most",
         ));
     }
+    if let Start::At(time) = spec.start {
+        check_time("run_at", time)?;
+    }
+    if let Some(Deadline::At(time)) = spec.deadline {
+        check_time("deadline", time)?;
+    }
     let too_late = match spec.start {
         crate::task::Start::Now => false,
         crate::task::Start::After(delay) => delay > MAX_DELAY,
@@ -116,6 +124,17 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Checks that a time can be told in UTC, in a year of four digits: stores keep it so, and RFC 3339 shows it so.
+pub(crate) fn check_time(what: &str, time: OffsetDateTime) -> Result<(), Error> {
+    let utc = time.checked_to_offset(UtcOffset::UTC);
+    match utc.is_some_and(|utc| (0..=9999).contains(&utc.year())) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "{what} is beyond the years 0 to 9999"
+        ))),
+    }
 }
 
 /// Checks an idempotency or unique key.

@@ -31,6 +31,7 @@ use crate::problem::{Code, Problem, grpc_response};
 use crate::trace::{TRACEPARENT, Trace};
 
 mod convert;
+pub mod fuzzing;
 mod watch;
 
 /// How often the health service looks at the engine.

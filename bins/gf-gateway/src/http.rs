@@ -17,6 +17,7 @@ use crate::problem::{Code, Problem, grpc_response};
 mod bulk;
 mod dead;
 mod events;
+pub mod fuzzing;
 mod health;
 mod metrics;
 mod pages;

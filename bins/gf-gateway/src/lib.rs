@@ -14,6 +14,8 @@
 mod app;
 mod body;
 mod finished;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod grpc;
 mod guard;

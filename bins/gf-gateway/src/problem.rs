@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use gf_process::one_line;
 use goflow_core::{Error, TaskId, broker, store};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -131,7 +132,8 @@ impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
-            detail: detail.into(),
+            // A detail may quote what the client sent, of any length, and gRPC sends it as a header.
+            detail: one_line(&detail.into()),
             task: None,
             existing: None,
         }
@@ -143,7 +145,7 @@ impl Problem {
 
     /// The same, said of a part of the request.
     pub(crate) fn within(mut self, part: impl std::fmt::Display) -> Self {
-        self.detail = format!("{part}: {}", self.detail);
+        self.detail = one_line(&format!("{part}: {}", self.detail));
         self
     }
 

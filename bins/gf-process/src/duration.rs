@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use crate::line::one_line;
+
 /// Reads a duration such as `30s`, `1m`, `250ms` or `1h 30m`; for clap's `value_parser`.
 ///
 /// # Errors
 /// What is wrong with the text, for people.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| {
-        if text.parse::<f64>().is_ok() {
-            return format!(
-                "a number needs its unit: {text}s for seconds, {text}ms for milliseconds"
-            );
-        }
-        format!("{error}; write 30s, 1m or 250ms")
+        one_line(&match text.parse::<f64>() {
+            Ok(_) => {
+                format!("a number needs its unit: {text}s for seconds, {text}ms for milliseconds")
+            }
+            Err(_) => format!("{error}; write 30s, 1m or 250ms"),
+        })
     })
 }
 

@@ -73,8 +73,7 @@ fn read<A: Parser>(
             None => File::open_if_there(DEFAULT_FILE.as_ref()).map_err(Error::File)?,
         };
         if let Some(file) = file {
-            file.check_keys(&names(&command)).map_err(Error::File)?;
-            command = file.set_defaults(command).map_err(Error::File)?;
+            command = with_file(command, &file).map_err(Error::File)?;
         }
     }
     let mut matches = command
@@ -82,6 +81,21 @@ fn read<A: Parser>(
         .try_get_matches_from(&args)
         .map_err(Error::Clap)?;
     A::from_arg_matches_mut(&mut matches).map_err(|error| Error::Clap(error.format(&mut command)))
+}
+
+fn with_file(command: Command, file: &File) -> Result<Command, String> {
+    file.check_keys(&names(&command))?;
+    file.set_defaults(command)
+}
+
+/// The settings of a program whose file holds `text`, for `tests/fuzz`.
+#[doc(hidden)]
+pub fn from_text<A: Parser>(args: &[&str], text: &str) -> Result<A, String> {
+    let file = File::parse(DEFAULT_FILE.as_ref(), text)?;
+    let command = hide_values(with_config(A::command()));
+    let matches = with_file(command, &file)?.try_get_matches_from(args);
+    let parsed = matches.and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| error.to_string())
 }
 
 fn with_config(command: Command) -> Command {

@@ -45,6 +45,12 @@ impl BrokerUrl {
         is_memory(&self.0)
     }
 
+    /// Whether some broker is meant, for `tests/fuzz`.
+    #[doc(hidden)]
+    pub fn is_known(&self) -> bool {
+        self.kind().is_some()
+    }
+
     pub(crate) fn kind(&self) -> Option<Broker> {
         if self.is_memory() {
             return Some(Broker::Memory);
@@ -75,6 +81,12 @@ impl StoreUrl {
         is_memory(&self.0)
     }
 
+    /// Whether some store is meant, for `tests/fuzz`.
+    #[doc(hidden)]
+    pub fn is_known(&self) -> bool {
+        self.kind().is_some()
+    }
+
     pub(crate) fn kind(&self) -> Option<Store> {
         if self.is_memory() {
             return Some(Store::Memory);
@@ -99,13 +111,15 @@ fn has_host(url: &str, schemes: &[&str]) -> bool {
 /// anything.
 fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let shown = match rest.rsplit_once('@') {
-        Some((_, address)) => format!("***@{address}"),
-        None => rest.to_owned(),
+    let (before, parameters) = match rest.split_once('?') {
+        // The sign may be part of a password, and so may be all that stands before it.
+        Some((_, behind)) if behind.contains('@') => ("***", "?***"),
+        Some((before, _)) => (before, "?***"),
+        None => (rest, ""),
     };
-    let shown = match shown.split_once('?') {
-        Some((before, _)) => format!("{before}?***"),
-        None => shown,
+    let shown = match before.rsplit_once('@') {
+        Some((_, address)) => format!("***@{address}{parameters}"),
+        None => format!("{before}{parameters}"),
     };
     if scheme.is_empty() {
         shown
@@ -165,6 +179,8 @@ mod tests {
                 "postgres://***@db/goflow?***",
             ),
             ("me:secret@a", "***@a"),
+            ("nats://a?password=x@secret", "nats://***?***"),
+            ("nats://me:sec?ret@a", "nats://***?***"),
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
         ] {
             assert_eq!(broker(url).to_string(), shown);

@@ -47,7 +47,7 @@ use control::{Control, Reports};
 pub use discover::register;
 use failure::{EndedEarly, failure};
 use group::Group;
-use pipes::{Bounded, Tail, TooMuch};
+use pipes::{Bounded, Sink, Tail, TooMuch};
 
 /// Between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -269,6 +269,24 @@ fn result(stdout: Vec<u8>) -> Content {
         };
     }
     content
+}
+
+/// Passes on a line that a program wrote to its pipe, for `tests/fuzz`.
+#[doc(hidden)]
+pub fn control_line(ctx: &Ctx, line: &[u8]) -> Result<(), String> {
+    Reports::to(ctx).pass_on(line)
+}
+
+/// Passes on what a program wrote to its pipe, in the pieces in which it was read; how many lines were bad. For
+/// `tests/fuzz`.
+#[doc(hidden)]
+pub fn control_pieces(ctx: &Ctx, pieces: &[&[u8]]) -> usize {
+    let mut reports = Reports::to(ctx);
+    for piece in pieces {
+        // Never too much.
+        let _ = reports.take(piece);
+    }
+    reports.finish()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ mod worker;
 mod workers;
 
 use bulk::Action;
+#[doc(hidden)]
+pub use push::bodies as push_bodies;
 
 /// Runs a command; its exit code.
 ///

@@ -14,5 +14,7 @@ mod task;
 
 pub use args::{Cli, Command, OutputFormat};
 pub use client::Client;
+#[doc(hidden)]
+pub use commands::push_bodies;
 pub use commands::run;
 pub use failure::{Failure, exit_code};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::limits;
 use crate::outcome::OutcomeBatch;
 use crate::task::TaskMessage;
 
@@ -12,6 +13,24 @@ pub const WIRE_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("undecodable message: {0}")]
 pub struct Undecodable(pub String);
+
+/// Longest reason, in characters before they are escaped.
+const MAX_REASON: usize = 200;
+
+impl Undecodable {
+    /// A reason that may quote what was sent: one line of it, and not as much as there is.
+    fn because(reason: &str) -> Self {
+        let shown: String = reason.chars().take(MAX_REASON).collect();
+        let line = shown.chars().flat_map(|character| {
+            let (escaped, plain) = match character.is_control() {
+                true => (Some(character.escape_default()), None),
+                false => (None, Some(character)),
+            };
+            escaped.into_iter().flatten().chain(plain)
+        });
+        Self(line.collect())
+    }
+}
 
 #[derive(Serialize)]
 struct Outgoing<'a, T> {
@@ -72,7 +91,8 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
                 let newer = rmp_serde::from_slice::<Version>(bytes)
                     .is_ok_and(|version| version.v > WIRE_VERSION);
                 let hint = if newer { " (from a newer goflow)" } else { "" };
-                return Err(Undecodable(format!("{error}{hint}")));
+                let Undecodable(reason) = Undecodable::because(&error.to_string());
+                return Err(Undecodable(format!("{reason}{hint}")));
             }
         };
         if incoming.v > WIRE_VERSION {
@@ -81,7 +101,8 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
                 incoming.v
             )));
         }
-        incoming.body.check().map_err(Undecodable)?;
+        let checked = incoming.body.check();
+        checked.map_err(|reason| Undecodable::because(&reason))?;
         Ok(incoming.body)
     }
 }
@@ -103,7 +124,7 @@ impl Wire for TaskMessage {
         if self.attempt == 0 || self.dispatch == 0 {
             return Err("attempt and dispatch start at 1".into());
         }
-        Ok(())
+        limits::check(&self.spec).map_err(|error| error.to_string())
     }
 }
 
@@ -118,6 +139,19 @@ impl Wire for OutcomeBatch {
 
     fn message_id(&self) -> String {
         self.id.to_string()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for outcome in &self.outcomes {
+            limits::check_time("finished_at", outcome.finished_at)
+                .and_then(|()| match outcome.started_at {
+                    Some(time) => limits::check_time("started_at", time),
+                    None => Ok(()),
+                })
+                .and_then(|()| outcome.spec.as_deref().map_or(Ok(()), limits::check))
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 
@@ -194,6 +228,46 @@ mod tests {
         .unwrap();
         let refused = TaskMessage::decode(&bytes).unwrap_err().to_string();
         assert!(refused.contains("newer goflow"), "{refused}");
+    }
+
+    /// What would have a worker's clock, or a store's, overflow.
+    #[test]
+    fn what_is_beyond_the_limits_is_refused() {
+        let beyond = time::macros::datetime!(9999-12-31 23:59:59 -23:59);
+        let mut forged = message();
+        forged.spec.timeout = Some(std::time::Duration::MAX);
+        assert!(TaskMessage::decode(&forged.encode().unwrap()).is_err());
+        let mut forged = message();
+        forged.spec.deadline = Some(crate::Deadline::At(beyond));
+        assert!(TaskMessage::decode(&forged.encode().unwrap()).is_err());
+        let batch = OutcomeBatch {
+            id: uuid::Uuid::nil(),
+            route: forged.route,
+            outcomes: vec![crate::outcome::Outcome {
+                task: forged.spec.id,
+                attempt: 1,
+                dispatch: 1,
+                verdict: crate::outcome::Verdict::Started,
+                worker: crate::WorkerId(uuid::Uuid::nil()),
+                started_at: None,
+                finished_at: beyond,
+                spec: None,
+            }],
+        };
+        assert!(OutcomeBatch::decode(&batch.encode().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        let bytes = rmp_serde::to_vec_named(&std::collections::BTreeMap::from([(
+            "v".to_owned(),
+            "\n\u{1b}".repeat(100_000),
+        )]));
+        let reason = TaskMessage::decode(&bytes.unwrap()).unwrap_err().0;
+        assert!(
+            reason.len() < 2_000 && !reason.contains(char::is_control),
+            "{reason}"
+        );
     }
 
     #[test]

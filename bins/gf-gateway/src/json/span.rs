@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use goflow_core::Deadline;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// A duration: a text such as `10s` or `1h 30m`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,7 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
     match number {
         Some(Ok(duration)) => Ok(duration),
-        Some(Err(_)) => Err(format!("{text:?} is no duration")),
+        Some(Err(_)) => Err(format!("{:?} is no duration", clip(text))),
         None => humantime::parse_duration(text).map_err(|_| {
             format!(
                 "{:?} is no duration: write 10s, 1h 30m or a number of seconds",
@@ -29,7 +29,13 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 
 /// Reads a time as RFC 3339 has it.
 pub(crate) fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok();
+    // In UTC too, in which it is kept and shown.
+    let kept = time.filter(|time| {
+        let utc = time.checked_to_offset(UtcOffset::UTC);
+        utc.is_some_and(|utc| (0..=9999).contains(&utc.year()))
+    });
+    kept.ok_or_else(|| {
         format!(
             "{:?} is no time: write it like 2030-01-31T12:00:00Z",
             clip(text)
@@ -177,6 +183,8 @@ mod tests {
             "1",
             "\"2030-01-31\"",
             "\"2030-02-31T12:00:00Z\"",
+            "\"9999-12-31T23:59:59-00:01\"",
+            "\"0000-01-01T00:00:00+00:01\"",
         ] {
             assert!(
                 serde_json::from_str::<Moment>(bad).is_err(),

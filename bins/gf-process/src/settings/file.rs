@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
 use super::{KEYS, is_setting};
+use crate::line::one_line;
 
 /// Settings read from a file. Errors are one line for people, the file's name in front.
 #[derive(Debug)]
@@ -32,20 +33,22 @@ impl File {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
+        Self::parse(path, &text).map(Some)
+    }
+
+    /// The settings that are the text of a file.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, String> {
         let table = text.parse::<Table>().map_err(|error| {
             let line = error
                 .span()
                 .map_or(1, |span| text[..span.start].lines().count().max(1));
-            format!(
-                "{}: line {line}: {}",
-                path.display(),
-                error.message().replace('\n', ", ")
-            )
+            let reason = error.message().replace('\n', ", ");
+            one_line(&format!("{}: line {line}: {reason}", path.display()))
         })?;
-        Ok(Some(Self {
+        Ok(Self {
             path: path.to_owned(),
             table,
-        }))
+        })
     }
 
     pub(super) fn check_keys(&self, own: &[String]) -> Result<(), String> {
@@ -101,7 +104,7 @@ impl File {
     }
 
     fn error(&self, key: &str, reason: &str) -> String {
-        format!("{}: `{key}`: {reason}", self.path.display())
+        one_line(&format!("{}: `{key}`: {reason}", self.path.display()))
     }
 }
 

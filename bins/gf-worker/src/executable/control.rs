@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use gf_process::one_line;
 use goflow_core::Ctx;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -116,9 +117,10 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// Takes the last line, though it has no end.
-    pub(super) fn finish(mut self) {
+    /// Takes the last line, though it has no end. How many lines were ignored.
+    pub(super) fn finish(mut self) -> usize {
         self.end_line();
+        self.bad
     }
 
     fn end_line(&mut self) {
@@ -140,8 +142,9 @@ impl<'a> Reports<'a> {
         }
     }
 
-    fn pass_on(&self, line: &[u8]) -> Result<(), String> {
-        let report: Report<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    pub(super) fn pass_on(&self, line: &[u8]) -> Result<(), String> {
+        let report: Report<'_> =
+            serde_json::from_slice(line).map_err(|error| one_line(&error.to_string()))?;
         self.ctx.heartbeat();
         if let Some(progress) = report.progress {
             let passed_on = self.ctx.progress(progress);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gf_process::duration;
 
 /// Flags of `gf push`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Push {
     /// Which handler runs it
     #[arg(value_name = "TYPE")]

@@ -17,6 +17,8 @@ use crate::payload;
 mod batch;
 mod body;
 
+#[doc(hidden)]
+pub use batch::bodies;
 use body::Body;
 
 #[derive(Deserialize)]

@@ -120,6 +120,15 @@ async fn push_all(
     }
 }
 
+/// The bodies of the requests that push these lines, or why the last of them is none; for `tests/fuzz`.
+#[doc(hidden)]
+pub fn bodies(push: Push, lines: &[u8]) -> Result<Vec<Result<Vec<u8>>>> {
+    let content_type = push.content_type.clone();
+    let template = Body::new(push, payload::of(b"null".to_vec(), None)?);
+    let batches = Batches::new(lines, template, content_type);
+    Ok(batches.map(|batch| batch.map(|batch| batch.body)).collect())
+}
+
 /// Pushes a batch; lines and ids of its tasks.
 async fn push_one(client: &Client, batch: Batch) -> Result<Vec<(u64, String)>> {
     let Batch { lines, body } = batch;
