@@ -3,6 +3,7 @@
 //! A *channel* is where messages wait: a lane of a queue (`<queue>.<priority>`) for tasks, a route for outcomes. An adapter moves bytes; what
 //! they mean is the engine's business. `tests/conformance` holds the contract as a suite that every adapter runs.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,21 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
         wait: Duration,
     ) -> Result<Vec<Delivery<T>>, Error>;
 
+    /// Acknowledges deliveries of this broker, for less than it costs one by one. `Ok` means that the broker has
+    /// confirmed all of them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: any of them may be delivered again.
+    async fn ack_all(&self, leases: &[Arc<dyn Lease>]) -> Result<(), Error> {
+        let mut all = Ok(());
+        for lease in leases {
+            if let Err(error) = lease.ack().await {
+                all = Err(error);
+            }
+        }
+        all
+    }
+
     /// Whether messages of `channel` are delivered; at once for what is not delivered yet, and over restarts of
     /// the broker.
     ///
@@ -139,7 +155,7 @@ pub struct Delivery<T> {
 
 /// The hold on one delivery. All three are harmless after it was acknowledged or has expired.
 #[async_trait]
-pub trait Lease: Send + Sync + fmt::Debug {
+pub trait Lease: Any + Send + Sync + fmt::Debug {
     /// Done: never deliver it again. `Ok` means that the broker has confirmed it.
     ///
     /// # Errors

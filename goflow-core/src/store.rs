@@ -91,14 +91,14 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// unique key the id of the task that has it, or [`Error::Duplicate`], as the task asks.
     /// A task that may start at once is `queued` with dispatch 1 and due for a sweep after
     /// [`DISPATCH_DEADLINE`]; any other is `scheduled`.
-    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>>;
+    async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>>;
 
     /// Applies outcomes in one commit and says, in their order, what each did. One bad outcome does not
     /// keep the others from being applied.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: nothing was applied, or all was and nobody heard.
-    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error>;
+    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error>;
 
     /// Claims up to `limit` rows that are due. One whose deadline has passed ends as expired. A waiting row moves
     /// to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the dispatch it

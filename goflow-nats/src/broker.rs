@@ -6,19 +6,16 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::Message;
 use async_nats::jetstream;
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use goflow_core::broker::{Broker, DEFAULT_LEASE, Delivery, Depth, Error, Wire};
+use goflow_core::broker::{Broker, DEFAULT_LEASE, Delivery, Depth, Error, Lease, Wire};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use crate::api;
-use crate::lease::NatsLease;
-use crate::link::{DEADLINE, Link, Owner, WINDOW};
-use crate::publish;
+use crate::lease::{self, NatsLease};
+use crate::link::{DEADLINE, Link, Owner};
+use crate::publish::{self, Outgoing};
 use crate::pull;
 use crate::quarantine;
 use crate::request;
@@ -85,70 +82,56 @@ impl<T: Wire> NatsBroker<T> {
             .copied()
     }
 
-    async fn submit_one(&self, message: T, deadline: Instant) -> Result<(), Error> {
-        let address = (self.address)(&message.channel())?;
+    /// A message as it goes out. `last` is where the one before went: most go to the same channel.
+    fn outgoing(&self, message: &T, last: &mut Option<Arc<Address>>) -> Result<Outgoing, Error> {
+        let channel = message.channel();
+        let address = match last {
+            Some(last) if *last.channel == *channel => last.clone(),
+            _ => last.insert(Arc::new((self.address)(&channel)?)).clone(),
+        };
         let payload = message.encode().map_err(|error| Error::Refused {
             reason: error.to_string(),
         })?;
-        let limit = self.max_message_bytes();
-        if payload.len() > limit {
-            return Err(Error::TooLarge {
-                bytes: payload.len(),
-                limit,
-            });
+        let (bytes, limit) = (payload.len(), self.max_message_bytes());
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
         }
-        let (subject, id) = (address.subject(message.token()), message.message_id());
-        drop(message);
-        let headers = || publish::message_id(&id);
-        publish::publish(
-            &self.link,
-            &address.channel,
-            &subject,
-            headers,
-            Bytes::from(payload),
-            deadline,
-        )
-        .await
+        Ok(Outgoing {
+            subject: address.subject(message.token()).into(),
+            id: message.message_id(),
+            payload: payload.into(),
+            address,
+        })
     }
 
-    /// The delivery, unless the message is set aside.
+    /// The delivery, unless the message is set aside. `began` is when its lease did.
     fn deliver(
         &self,
         address: &Address,
-        message: Message,
-        lease: Duration,
-        began: Instant,
+        message: jetstream::Message,
+        (lease, began): (Duration, Instant),
     ) -> Option<Delivery<T>> {
         let decoded = match T::decode(&message.payload) {
             Ok(decoded) => decoded,
             Err(reason) => {
-                quarantine::quarantine(
-                    &self.link,
-                    (address.channel.clone(), &address.origin),
-                    message,
-                    lease,
-                    &reason,
-                );
+                quarantine::quarantine(&self.link, address, message.message, lease, &reason);
                 return None;
             }
-        };
-        let message = jetstream::Message {
-            message,
-            context: self.context.clone(),
         };
         let count = match message.info() {
             Ok(info) => u64::try_from(info.delivered).unwrap_or(1).max(1),
             Err(error) => {
-                tracing::warn!(channel = address.channel, %error, "a message without a delivery count");
+                tracing::warn!(channel = %address.channel, %error, "a message without a delivery count");
                 1
             }
         };
-        let reply = message.message.reply?;
+        let (link, channel) = (self.link.clone(), address.channel.clone());
+        let lease = NatsLease::new(link, channel, message.message.reply?, lease, began);
         Some(Delivery {
             message: decoded,
             count,
             leased_at: began,
-            lease: Arc::new(NatsLease::new(self.link.clone(), reply, lease, began)),
+            lease: Arc::new(lease),
         })
     }
 }
@@ -184,12 +167,12 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
             return messages.iter().map(|_| Err(closed.clone())).collect();
         }
         let deadline = Instant::now() + DEADLINE;
-        let publishes = messages
-            .into_iter()
-            .map(|message| self.submit_one(message, deadline));
+        let mut last = None;
+        let outgoing = |index: usize| self.outgoing(&messages[index], &mut last);
         // Without the scheduler's interruptions, which would let later messages overtake earlier ones. The window
         // sees to it that this task waits often enough.
-        unconstrained(stream::iter(publishes).buffered(WINDOW).collect()).await
+        let count = messages.len();
+        unconstrained(publish::publish_all(&self.link, count, outgoing, deadline)).await
     }
 
     async fn dequeue(
@@ -215,8 +198,16 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
         Ok(pulled
             .take()
             .into_iter()
-            .filter_map(|message| self.deliver(&address, message, lease, began))
+            .filter_map(|message| {
+                let context = self.context.clone();
+                let message = jetstream::Message { message, context };
+                self.deliver(&address, message, (lease, began))
+            })
             .collect())
+    }
+
+    async fn ack_all(&self, leases: &[Arc<dyn Lease>]) -> Result<(), Error> {
+        lease::ack_all(&self.link, leases).await
     }
 
     async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {

@@ -1,12 +1,15 @@
 //! The hold on a delivery: answers to its reply subject.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Request, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use goflow_core::broker::{Error, Lease};
 use tokio::time::Instant;
 
@@ -16,9 +19,12 @@ use crate::link::{DEADLINE, Link};
 const ATTEMPT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
+const ACK: &[u8] = b"+ACK";
+
 #[derive(Debug)]
 pub(crate) struct NatsLease {
     link: Link,
+    channel: Arc<str>,
     reply: Subject,
     lease: Duration,
     /// When the lease began, as far as we know: the server may have begun a little sooner.
@@ -27,9 +33,16 @@ pub(crate) struct NatsLease {
 }
 
 impl NatsLease {
-    pub(crate) fn new(link: Link, reply: Subject, lease: Duration, began: Instant) -> Self {
+    pub(crate) fn new(
+        link: Link,
+        channel: Arc<str>,
+        reply: Subject,
+        lease: Duration,
+        began: Instant,
+    ) -> Self {
         Self {
             link,
+            channel,
             reply,
             lease,
             began: Mutex::new(began),
@@ -83,12 +96,9 @@ impl Lease for NatsLease {
             return Ok(());
         }
         // Also when it is late: what was done is done, whoever has the message now.
-        self.answer(
-            "ack",
-            Bytes::from_static(b"+ACK"),
-            Instant::now() + DEADLINE,
-        )
-        .await?;
+        let deadline = Instant::now() + DEADLINE;
+        self.answer("ack", Bytes::from_static(ACK), deadline)
+            .await?;
         self.done.store(true, Ordering::Release);
         Ok(())
     }
@@ -120,6 +130,39 @@ impl Lease for NatsLease {
     }
 }
 
+/// Acknowledges them with a confirmation for each consumer: the server takes what comes over a connection in order,
+/// and each consumer its acks, so that the last one speaks for all before it.
+pub(crate) async fn ack_all(link: &Link, leases: &[Arc<dyn Lease>]) -> Result<(), Error> {
+    let connection = link.connection();
+    let mut last: HashMap<&str, &NatsLease> = HashMap::new();
+    let mut spoken_for = Vec::with_capacity(leases.len());
+    for lease in leases {
+        let any: &dyn Any = lease.as_ref();
+        let Some(lease) = any.downcast_ref::<NatsLease>() else {
+            lease.ack().await?;
+            continue;
+        };
+        if lease.done.load(Ordering::Acquire) {
+            continue;
+        }
+        if let Some(before) = last.insert(&lease.channel, lease) {
+            let ack = Bytes::from_static(ACK);
+            link.publish("ack", before.reply.clone(), None, ack).await?;
+            spoken_for.push(before);
+        }
+    }
+    try_join_all(last.values().map(|lease| lease.ack())).await?;
+    if link.connection() == connection {
+        for lease in spoken_for {
+            lease.done.store(true, Ordering::Release);
+        }
+        return Ok(());
+    }
+    // What the earlier connection had not sent yet went with it.
+    try_join_all(spoken_for.iter().map(|lease| lease.ack())).await?;
+    Ok(())
+}
+
 fn nak(delay: Duration) -> Bytes {
     if delay.is_zero() {
         return Bytes::from_static(b"-NAK");
@@ -129,10 +172,7 @@ fn nak(delay: Duration) -> Bytes {
 
 /// Puts back, unconfirmed, a message that nobody wanted in the end.
 pub(crate) async fn give_back(link: &Link, reply: Subject) {
-    if let Err(error) = link
-        .publish("nack", reply.to_string(), None, nak(Duration::ZERO))
-        .await
-    {
+    if let Err(error) = link.publish("nack", reply, None, nak(Duration::ZERO)).await {
         tracing::debug!(%error, "a message comes back only when its lease has expired");
     }
 }

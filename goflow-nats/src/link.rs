@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Client, Message, Request, Subject};
 use bytes::Bytes;
 use goflow_core::broker::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -110,8 +111,20 @@ impl Link {
         &self.0.api_prefix
     }
 
-    pub(crate) fn window(&self) -> &Semaphore {
-        &self.0.window
+    /// A place among the publishes under way. Closing comes first: once it has begun, it waits for those who have
+    /// one and for nobody else.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        if self.closing().is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if let Ok(permit) = self.0.window.try_acquire() {
+            return Ok(permit);
+        }
+        tokio::select! {
+            biased;
+            () = self.closing().cancelled() => Err(Error::Closed),
+            permit = self.0.window.acquire() => permit.map_err(|_| Error::Closed),
+        }
     }
 
     pub(crate) fn lives(&self) -> watch::Receiver<Life> {
@@ -155,27 +168,37 @@ impl Link {
         self.connected("request", deadline)
             .await
             .map_err(disconnected)?;
-        // The client's own timeout starts only once the request is in its queue, which can take for ever while
-        // it has no connection.
-        let sent = self
-            .0
-            .client
-            .send_request(subject.into(), request.timeout(None));
-        match tokio::time::timeout_at(deadline, sent).await {
-            Ok(answer) => Ok(answer?),
+        match tokio::time::timeout_at(deadline, self.ask(subject, request)).await {
+            Ok(answer) => answer,
             Err(_) => Err(NoAnswer::timed_out()),
         }
+    }
+
+    /// The same, however long it takes. The client's own timeout starts only once the request is in its queue, which
+    /// can take for ever while it has no connection.
+    pub(crate) async fn ask(
+        &self,
+        subject: impl Into<Subject>,
+        request: Request,
+    ) -> Result<Message, NoAnswer> {
+        let request = request.timeout(None);
+        Ok(self.0.client.send_request(subject.into(), request).await?)
+    }
+
+    /// Which connection this is: what was published over another one may not have been sent.
+    pub(crate) fn connection(&self) -> u64 {
+        self.0.client.statistics().connects.load(Ordering::Acquire)
     }
 
     /// Publishes without an answer.
     pub(crate) async fn publish(
         &self,
         operation: &'static str,
-        subject: String,
+        subject: impl Into<Subject>,
         reply: Option<String>,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let client = &self.0.client;
+        let (client, subject) = (&self.0.client, subject.into());
         let sent = async {
             match reply {
                 Some(reply) => client.publish_with_reply(subject, reply, payload).await,

@@ -1,16 +1,19 @@
 //! Publishing into a stream, confirmed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{HeaderMap, Message, Request};
+use async_nats::{HeaderMap, Message, Request, Subject};
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use goflow_core::broker::Error;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::error::{ApiError, NoAnswer};
-use crate::link::Link;
+use crate::link::{Link, WINDOW};
+use crate::topology::Address;
 
 /// After this long without an answer it was lost with a connection, or the server is in trouble.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -59,15 +62,10 @@ pub(crate) async fn publish(
     payload: Bytes,
     deadline: Instant,
 ) -> Result<(), Error> {
-    // Closing comes first: once it has begun, it waits for those who have a permit and for nobody else.
-    let permit = tokio::select! {
-        biased;
-        () = link.closing().cancelled() => return Err(Error::Closed),
-        permit = tokio::time::timeout_at(deadline, link.window().acquire()) => permit,
-    };
-    let Ok(Ok(_permit)) = permit else {
+    let Ok(permit) = tokio::time::timeout_at(deadline, link.permit()).await else {
         return Err(NoAnswer::timed_out().translate(OPERATION, channel));
     };
+    let _permit = permit?;
     loop {
         let request = Request::new().headers(headers()).payload(payload.clone());
         let attempt = deadline.min(Instant::now() + ATTEMPT);
@@ -82,4 +80,73 @@ pub(crate) async fn publish(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A message on its way into a stream.
+pub(crate) struct Outgoing {
+    pub(crate) address: Arc<Address>,
+    pub(crate) subject: Subject,
+    /// The id by which the stream knows a repeated publish.
+    pub(crate) id: String,
+    pub(crate) payload: Bytes,
+}
+
+/// Publishes `count` messages as [`publish`] does each; the results are in their order. What makes it cheap is that
+/// the first tries have one deadline among them.
+pub(crate) async fn publish_all(
+    link: &Link,
+    count: usize,
+    mut outgoing: impl FnMut(usize) -> Result<Outgoing, Error> + Send,
+    deadline: Instant,
+) -> Vec<Result<(), Error>> {
+    let mut results = Vec::with_capacity(count);
+    let attempt = deadline.min(Instant::now() + ATTEMPT);
+    if link.connected(OPERATION, attempt).await.is_ok() {
+        let first = |index| {
+            let outgoing = outgoing(index);
+            async move { try_once(link, outgoing?).await }
+        };
+        let mut firsts = stream::iter(0..count).map(first).buffered(WINDOW);
+        let all = async {
+            while let Some(result) = firsts.next().await {
+                results.push(result);
+            }
+        };
+        // What has no result by then is tried again.
+        drop(tokio::time::timeout_at(attempt, all).await);
+    }
+    results.resize_with(count, || Err(Error::unavailable(OPERATION, "timed out")));
+    let again = results.iter_mut().enumerate();
+    let again = again.filter(|(_, result)| matches!(result, Err(Error::Unavailable { .. })));
+    stream::iter(again)
+        .map(|(index, result)| (outgoing(index), result))
+        .for_each_concurrent(WINDOW, |(outgoing, result)| async move {
+            *result = match outgoing {
+                Ok(Outgoing {
+                    address,
+                    subject,
+                    id,
+                    payload,
+                }) => {
+                    let headers = || message_id(&id);
+                    publish(link, &address.channel, &subject, headers, payload, deadline).await
+                }
+                Err(error) => Err(error),
+            };
+        })
+        .await;
+    results
+}
+
+async fn try_once(link: &Link, outgoing: Outgoing) -> Result<(), Error> {
+    let channel = &outgoing.address.channel;
+    let _permit = link.permit().await?;
+    let request = Request::new()
+        .headers(message_id(&outgoing.id))
+        .payload(outgoing.payload);
+    let answer = link.ask(outgoing.subject, request).await;
+    read(
+        &answer.map_err(|error| error.translate(OPERATION, channel))?,
+        channel,
+    )
 }

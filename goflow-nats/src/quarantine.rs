@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::lease::NatsLease;
 use crate::link::{DEADLINE, Link};
 use crate::publish;
-use crate::topology;
+use crate::topology::{self, Address};
 
 /// The room for headers: a message as large as may be would not fit together with its reason.
 const HEADER_ROOM: usize = 8 * 1024;
@@ -28,14 +28,15 @@ const MESSAGE_ID: &str = "Gf-Msg-Id";
 /// Quarantines a message of `channel`, under `origin`, on the connection's own time. When that fails, it comes back when its lease has expired.
 pub(crate) fn quarantine(
     link: &Link,
-    (channel, origin): (String, &str),
+    address: &Address,
     message: Message,
     lease: Duration,
     reason: &Undecodable,
 ) {
-    tracing::warn!(channel, subject = %message.subject, %reason, bytes = message.payload.len(), "quarantined a message");
+    let channel = address.channel.clone();
+    tracing::warn!(%channel, subject = %message.subject, %reason, bytes = message.payload.len(), "quarantined a message");
     let headers = headers(&message, &reason.0);
-    let subject = topology::quarantine_subject(origin);
+    let subject = topology::quarantine_subject(&address.origin);
     let task = link.clone();
     link.spawn(async move {
         let Some(reply) = message.reply.clone() else {
@@ -59,11 +60,15 @@ pub(crate) fn quarantine(
         )
         .await;
         let done = match kept {
-            Ok(()) => NatsLease::new(task, reply, lease, began).ack().await,
+            Ok(()) => {
+                NatsLease::new(task, channel.clone(), reply, lease, began)
+                    .ack()
+                    .await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = done {
-            tracing::warn!(channel, %error, "an undecodable message will be quarantined again");
+            tracing::warn!(%channel, %error, "an undecodable message will be quarantined again");
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Streams and consumers: their names, what they should be, and bringing them there.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy, StorageType};
@@ -49,7 +49,7 @@ const NO_LIMIT: i64 = -1;
 /// Where the messages of a channel are.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
-    pub(crate) channel: String,
+    pub(crate) channel: Arc<str>,
     /// The queue or the route.
     pub(crate) origin: String,
     pub(crate) stream: String,
@@ -73,7 +73,7 @@ impl Address {
             reason: format!("{lane:?} is no lane of a queue, <queue>.<priority>"),
         })?;
         Ok(Self {
-            channel: lane.to_owned(),
+            channel: lane.into(),
             stream: format!("GF_Q_{queue}"),
             consumer: format!("lane-{priority}"),
             subject: format!("gf.q.{queue}.{priority}"),
@@ -95,7 +95,7 @@ impl Address {
             false => (PASSING_RESULTS, "gf.rest", Kind::PassingRoute),
         };
         Ok(Self {
-            channel: route.to_owned(),
+            channel: route.into(),
             origin: route.to_owned(),
             stream: stream.to_owned(),
             consumer: route.to_owned(),
@@ -364,9 +364,9 @@ async fn ensure_consumer(
             .await
             .map_err(translate)?;
         if present.is_some() && wanted.ack_wait != before {
-            tracing::info!(channel = address.channel, lease = ?wanted.ack_wait, ?before, "changed the lease");
+            tracing::info!(channel = %address.channel, lease = ?wanted.ack_wait, ?before, "changed the lease");
         } else {
-            tracing::info!(channel = address.channel, lease = ?wanted.ack_wait, "made or updated the consumer");
+            tracing::info!(channel = %address.channel, lease = ?wanted.ack_wait, "made or updated the consumer");
         }
     }
     Ok(wanted.ack_wait)

@@ -26,7 +26,7 @@ use unique::take_unique;
 pub(crate) type Answer = Result<Vec<Accepted>, Error>;
 
 impl PostgresStore {
-    pub(crate) async fn accept_requests(&self, requests: Vec<NewTasks>) -> Vec<Answer> {
+    pub(crate) async fn accept_requests(&self, requests: &[NewTasks]) -> Vec<Answer> {
         let deadline = Instant::now() + DEADLINE;
         let mut answers: Vec<Option<Answer>> = requests
             .iter()
@@ -35,7 +35,7 @@ impl PostgresStore {
         let fit: Vec<usize> = (0..requests.len())
             .filter(|at| answers[*at].is_none())
             .collect();
-        let admit = self.admit(&requests, fit, &mut answers);
+        let admit = self.admit(requests, fit, &mut answers);
         let group = tokio::time::timeout_at(deadline, admit)
             .await
             .unwrap_or_default();

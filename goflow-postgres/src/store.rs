@@ -82,12 +82,12 @@ impl TaskStore for PostgresStore {
         .await
     }
 
-    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>> {
+    async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>> {
         self.accept_requests(requests).await
     }
 
-    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error> {
-        within(DEADLINE, "apply", self.apply_outcomes(&outcomes, policy)).await
+    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
+        within(DEADLINE, "apply", self.apply_outcomes(outcomes, policy)).await
     }
 
     async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {

@@ -77,7 +77,7 @@ fn one(spec: TaskSpec) -> NewTasks {
 }
 
 async fn accept(store: &PostgresStore, spec: TaskSpec) -> TaskId {
-    store.accept(vec![one(spec)]).await.remove(0).unwrap()[0].id
+    store.accept(&[one(spec)]).await.remove(0).unwrap()[0].id
 }
 
 fn outcome(task: TaskId, verdict: Verdict) -> Outcome {
@@ -105,5 +105,5 @@ fn failure(task: TaskId, error: &str) -> Outcome {
 }
 
 async fn apply(store: &PostgresStore, outcomes: Vec<Outcome>) -> Vec<Applied> {
-    store.apply(outcomes, &Policy::default()).await.unwrap()
+    store.apply(&outcomes, &Policy::default()).await.unwrap()
 }

@@ -22,7 +22,14 @@ pub(super) const BACKLOG: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) tasks: NewTasks,
-    pub(super) reply: oneshot::Sender<Result<Vec<TaskId>, Error>>,
+    pub(super) reply: oneshot::Sender<Result<Vec<TaskId>, Refused>>,
+}
+
+/// Why tasks were not accepted, and the tasks.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: Error,
+    pub(super) tasks: NewTasks,
 }
 
 /// Accepts requests until every sender is gone. Each is answered once it is committed.
@@ -64,29 +71,34 @@ async fn next<T>(core: &Core, requests: &mut mpsc::Receiver<T>) -> Option<T> {
 
 async fn commit(core: &Core, group: Vec<Request>) {
     let (tasks, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|r| (r.tasks, r.reply)).unzip();
-    let specs: Vec<Vec<TaskSpec>> = tasks.iter().map(|request| request.tasks.clone()).collect();
-    let accepted = core.store.accept(tasks).await;
+    let accepted = core.store.accept(&tasks).await;
     faults::point(Point::AfterAccept);
     let mut dispatches = Vec::new();
-    for ((reply, specs), accepted) in replies.into_iter().zip(specs).zip(accepted) {
-        let ids = accepted.map(|accepted| {
-            for (spec, accepted) in specs.into_iter().zip(&accepted) {
-                if accepted.dispatch_now {
-                    dispatches.push(Dispatch {
-                        spec,
-                        attempt: 1,
-                        dispatch: 1,
-                    });
-                } else if let Start::After(delay) = spec.start {
-                    core.schedule.wake_in(delay);
+    for ((reply, tasks), accepted) in replies.into_iter().zip(tasks).zip(accepted) {
+        let answer = match accepted {
+            Ok(accepted) => {
+                for (spec, accepted) in tasks.tasks.into_iter().zip(&accepted) {
+                    if accepted.dispatch_now {
+                        dispatches.push(Dispatch {
+                            spec,
+                            attempt: 1,
+                            dispatch: 1,
+                        });
+                    } else if let Start::After(delay) = spec.start {
+                        core.schedule.wake_in(delay);
+                    }
                 }
+                Ok(accepted.iter().map(|accepted| accepted.id).collect())
             }
-            accepted.iter().map(|accepted| accepted.id).collect()
-        });
+            Err(error) => Err(Refused {
+                error: error.into(),
+                tasks,
+            }),
+        };
         // Nobody may be waiting any more: what is committed is committed.
-        drop(reply.send(ids.map_err(Error::from)));
+        drop(reply.send(answer));
     }
-    core.dispatcher.hand_over(dispatches);
+    core.dispatcher.hand_over(dispatches).await;
 }
 
 /// A push without a row on its way to the broker.

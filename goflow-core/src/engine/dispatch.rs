@@ -1,7 +1,7 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +16,12 @@ use crate::id::TaskId;
 use crate::store::Dispatch;
 use crate::task::TaskMessage;
 
-/// Dispatches that may wait to be published. Beyond it they are left to the sweep, which finds every row whose
-/// dispatch nobody confirmed: a push never waits for the broker.
+/// Dispatches that may wait to be published before pushes wait for them.
 const BACKLOG: usize = 20_000;
+
+/// How long pushes wait for a broker that is slower than the store. Beyond it, and while the broker is away,
+/// dispatches are left to the sweep, which finds every row whose dispatch nobody confirmed.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Most messages handed to the broker together.
 const MAX_MESSAGES: usize = 1_000;
@@ -35,16 +38,65 @@ pub(super) struct Dispatcher {
     sender: mpsc::Sender<Dispatch>,
     /// Handed over, not published yet.
     pending: AtomicUsize,
-    published: Mutex<HashMap<TaskId, Published>>,
+    /// Whether the broker took what was last published.
+    takes: AtomicBool,
+    published: Mutex<Published>,
 }
 
-/// A dispatch that a broker has.
-#[derive(Debug, Clone, Copy)]
+/// What a broker has, and the store has not been told of.
+#[derive(Debug, Default)]
 struct Published {
-    dispatch: u32,
-    at: Instant,
     /// Which broker: one that lost its state is another one afterwards.
     broker: Uuid,
+    /// The latest dispatch of each task.
+    latest: HashMap<TaskId, u32>,
+    /// In the order of their time; those that are not the latest count no more.
+    in_order: VecDeque<(Instant, TaskId, u32)>,
+}
+
+impl Published {
+    /// Forgets what another broker had.
+    fn of(&mut self, broker: Uuid) -> &mut Self {
+        if self.broker != broker {
+            self.broker = broker;
+            self.latest.clear();
+            self.in_order.clear();
+        }
+        self
+    }
+
+    fn add(&mut self, at: Instant, id: TaskId, dispatch: u32) {
+        self.latest.insert(id, dispatch);
+        self.in_order.push_back((at, id, dispatch));
+    }
+
+    /// The oldest that are no younger than `until`.
+    fn oldest(&mut self, until: Instant) -> Vec<(TaskId, u32)> {
+        self.trim();
+        let old = self.in_order.iter().take_while(|(at, ..)| *at <= until);
+        old.map(|(_, id, dispatch)| (*id, *dispatch))
+            .filter(|(id, dispatch)| self.latest.get(id) == Some(dispatch))
+            .take(MAX_CONFIRMED)
+            .collect()
+    }
+
+    /// Forgets those; not a later dispatch that there may be by now.
+    fn forget(&mut self, group: &[(TaskId, u32)]) {
+        for (id, dispatch) in group {
+            if self.latest.get(id) == Some(dispatch) {
+                self.latest.remove(id);
+            }
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while let Some((_, id, dispatch)) = self.in_order.front()
+            && self.latest.get(id) != Some(dispatch)
+        {
+            self.in_order.pop_front();
+        }
+    }
 }
 
 impl Dispatcher {
@@ -54,25 +106,40 @@ impl Dispatcher {
             Self {
                 sender,
                 pending: AtomicUsize::new(0),
+                takes: AtomicBool::new(true),
                 published: Mutex::default(),
             },
             receiver,
         )
     }
 
-    fn published(&self) -> MutexGuard<'_, HashMap<TaskId, Published>> {
+    fn published(&self) -> MutexGuard<'_, Published> {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes these soon.
-    pub(super) fn hand_over(&self, dispatches: Vec<Dispatch>) {
+    /// Publishes these soon. Waits while too many are on their way, for a moment, if the broker takes them at all.
+    pub(super) async fn hand_over(&self, dispatches: Vec<Dispatch>) {
         self.pending.fetch_add(dispatches.len(), Ordering::Release);
-        let late = dispatches
-            .into_iter()
-            .filter_map(|d| self.sender.try_send(d).err())
-            .count();
+        let mut left = dispatches.into_iter();
+        let give_up = Instant::now() + PATIENCE;
+        while left.len() > 0 {
+            let some = left.len().min(MAX_MESSAGES);
+            let room = match self.sender.try_reserve_many(some) {
+                Ok(room) => room,
+                Err(_) if !self.takes.load(Ordering::Relaxed) => break,
+                Err(_) => {
+                    match tokio::time::timeout_at(give_up, self.sender.reserve_many(some)).await {
+                        Ok(Ok(room)) => room,
+                        Ok(Err(_)) | Err(_) => break,
+                    }
+                }
+            };
+            room.zip(&mut left)
+                .for_each(|(place, dispatch)| place.send(dispatch));
+        }
+        let late = left.len();
         if late > 0 {
             self.pending.fetch_sub(late, Ordering::Release);
             debug!(late, "the broker is behind: left to the sweep");
@@ -87,7 +154,7 @@ impl Dispatcher {
     pub(super) fn forget(&self, ids: &[TaskId]) {
         let mut published = self.published();
         for id in ids {
-            published.remove(id);
+            published.latest.remove(id);
         }
     }
 }
@@ -130,23 +197,20 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
     let results = core.submit(messages).await;
     let at = Instant::now();
     let mut failed = None;
+    // Should the broker have lost its state meanwhile, it may not have them.
+    let has_them = core.broker() == broker;
     let mut published = core.dispatcher.published();
     for ((id, dispatch), result) in sent.into_iter().zip(results) {
         match result {
-            Ok(()) => {
-                _ = published.insert(
-                    id,
-                    Published {
-                        dispatch,
-                        at,
-                        broker,
-                    },
-                )
-            }
+            Ok(()) if has_them => published.of(broker).add(at, id, dispatch),
+            Ok(()) => {}
             Err(error) => failed = Some(error),
         }
     }
     drop(published);
+    core.dispatcher
+        .takes
+        .store(failed.is_none(), Ordering::Relaxed);
     if let Some(error) = &failed {
         warn!(%error, "cannot dispatch now, trying again");
     }
@@ -165,38 +229,23 @@ pub(super) async fn flush(core: &Core) {
 
 /// Tells the store of dispatches that the broker has and that are still live this long after.
 pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::store::Error> {
+    let Some(until) = Instant::now().checked_sub(after) else {
+        return Ok(());
+    };
     loop {
         let broker = core.broker();
-        let mut group: Vec<(TaskId, u32)> = {
-            let mut published = core.dispatcher.published();
-            published.retain(|_, one| one.broker == broker);
-            let old = published
-                .iter()
-                .filter(|(_, one)| one.at.elapsed() >= after);
-            old.map(|(id, one)| (*id, one.dispatch))
-                .take(MAX_CONFIRMED)
-                .collect()
-        };
+        let mut group = core.dispatcher.published().of(broker).oldest(until);
         if group.is_empty() {
             return Ok(());
         }
         group.sort_unstable();
         if !core.store.confirm_dispatched(broker, &group).await? {
             // The broker lost its state, which another engine saw first: it is to be looked at anew.
-            core.dispatcher.published().clear();
+            core.dispatcher.published().of(Uuid::nil());
             core.prepare_again().await;
             return Ok(());
         }
-        let mut published = core.dispatcher.published();
-        for (id, dispatch) in group {
-            // It may have been dispatched once more meanwhile.
-            if published
-                .get(&id)
-                .is_some_and(|latest| latest.dispatch == dispatch)
-            {
-                published.remove(&id);
-            }
-        }
+        core.dispatcher.published().of(broker).forget(&group);
     }
 }
 

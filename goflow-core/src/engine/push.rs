@@ -66,25 +66,27 @@ impl Engine {
 
     async fn accept_in_time(
         &self,
-        tasks: NewTasks,
+        mut tasks: NewTasks,
         patience: Duration,
     ) -> Result<Vec<TaskId>, Error> {
         let deadline = Instant::now() + patience.min(AGES);
         loop {
             let room = self.core.room.notified();
-            let full = match self.accept(tasks.clone()).await {
-                Err(error @ Error::QueueFull { .. }) => error,
-                other => return other,
+            let full = match self.accept(tasks).await? {
+                Ok(ids) => return Ok(ids),
+                Err(refused) if matches!(refused.error, Error::QueueFull { .. }) => refused,
+                Err(refused) => return Err(refused.error),
             };
             let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
             tokio::select! { () = room => {}, () = tokio::time::sleep_until(look_again) => {} }
             if Instant::now() >= deadline {
-                return Err(full);
+                return Err(full.error);
             }
+            tasks = full.tasks;
         }
     }
 
-    async fn accept(&self, tasks: NewTasks) -> Result<Vec<TaskId>, Error> {
+    async fn accept(&self, tasks: NewTasks) -> Result<Result<Vec<TaskId>, accept::Refused>, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
         let unique = tasks.tasks.iter().any(|spec| spec.unique.is_some());
@@ -98,7 +100,7 @@ impl Engine {
                 .send(accept::Request { tasks, reply })
                 .await
                 .map_err(|_| Error::NotStarted)?;
-            answer.await.map_err(|_| Error::NotStarted)?
+            answer.await.map_err(|_| Error::NotStarted)
         };
         let late = |_| Err(store::Error::unavailable("push", "no commit within 5 s").into());
         tokio::time::timeout(PUSH_DEADLINE, accepted)

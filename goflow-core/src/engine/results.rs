@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
@@ -91,7 +90,7 @@ async fn commit(core: &Core, messages: Vec<Message>) {
         .unzip();
     let outcomes: Vec<Outcome> = batches.into_iter().flatten().collect();
     if faults::planted(Bug::AckBeforeCommit) {
-        acknowledge(&leases).await;
+        acknowledge(core, &leases).await;
     }
     let applied = store(core, &outcomes).await;
     faults::point(Point::AfterCommit);
@@ -106,25 +105,19 @@ async fn commit(core: &Core, messages: Vec<Message>) {
         settle(core, &rejected, &applied).await;
     }
     faults::point(Point::BeforeAck);
-    acknowledge(&leases).await;
+    acknowledge(core, &leases).await;
 }
 
 /// Should an ack be lost, the outcomes come again and are fenced.
-async fn acknowledge(leases: &[Arc<dyn Lease>]) {
-    for acked in join_all(leases.iter().map(|lease| lease.ack())).await {
-        if let Err(error) = acked {
-            debug!(%error, "cannot acknowledge outcomes");
-        }
+async fn acknowledge(core: &Core, leases: &[Arc<dyn Lease>]) {
+    if let Err(error) = core.connection.results.ack_all(leases).await {
+        debug!(%error, "cannot acknowledge outcomes");
     }
 }
 
 async fn store(core: &Core, outcomes: &[Outcome]) -> Vec<Applied> {
     loop {
-        match core
-            .store
-            .apply(outcomes.to_vec(), &core.registry.policy())
-            .await
-        {
+        match core.store.apply(outcomes, &core.registry.policy()).await {
             Ok(applied) => return applied,
             Err(error) => {
                 warn!(%error, outcomes = outcomes.len(), "cannot apply outcomes, trying again")

@@ -155,21 +155,21 @@ impl TaskStore for MemoryStore {
         Ok(())
     }
 
-    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>> {
+    async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>> {
         let now = Now::read();
         let mut tables = self.tables();
         let limit = self.options.max_live;
         requests
-            .into_iter()
+            .iter()
             .map(|request| tables.accept(request, limit, now))
             .collect()
     }
 
-    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error> {
+    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let now = Now::read();
         let mut tables = self.tables();
         let applied = outcomes
-            .into_iter()
+            .iter()
             .map(|outcome| tables.apply(outcome, policy, now))
             .collect();
         tables.evict(&self.options, now);

@@ -10,10 +10,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Delivery, Lease, Tombstone};
+use crate::broker::{Lease, Tombstone};
 use crate::ctx::Reports;
 use crate::id::TaskId;
-use crate::name::QueueName;
 use crate::signal::HeldTask;
 use crate::task::TaskMessage;
 
@@ -48,10 +47,7 @@ pub(super) struct Held {
 
 #[derive(Debug)]
 struct Entry {
-    task: TaskId,
-    queue: QueueName,
-    attempt: u32,
-    dispatch: u32,
+    message: Arc<TaskMessage>,
     started_at: Option<OffsetDateTime>,
     reports: Option<Arc<Reports>>,
     cancelled: CancellationToken,
@@ -89,25 +85,24 @@ impl Held {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a delivery in.
+    /// Takes a delivery in, whose lease began at `leased_at`.
     pub(super) fn hold(
         self: &Arc<Self>,
-        delivery: &Delivery<TaskMessage>,
+        message: &Arc<TaskMessage>,
+        lease: &Arc<dyn Lease>,
+        leased_at: Instant,
         queue_lease: &QueueLease,
     ) -> Hold {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let cancelled = CancellationToken::new();
         let entry = Entry {
-            task: delivery.message.spec.id,
-            queue: delivery.message.spec.queue.clone(),
-            attempt: delivery.message.attempt,
-            dispatch: delivery.message.dispatch,
+            message: message.clone(),
             started_at: None,
             reports: None,
             cancelled: cancelled.clone(),
-            lease: delivery.lease.clone(),
+            lease: lease.clone(),
             queue_lease: queue_lease.clone(),
-            leased_at: Some(delivery.leased_at),
+            leased_at: Some(leased_at),
         };
         self.entries().insert(key, entry);
         Hold {
@@ -149,14 +144,16 @@ impl Held {
     /// The checkpoints that are to be saved.
     pub(super) fn take_checkpoints(&self) -> Vec<(TaskId, Bytes)> {
         let entries = self.entries();
-        let fresh = |e: &Entry| Some((e.task, e.reports.as_ref()?.take_checkpoint()?));
+        let fresh = |e: &Entry| Some((e.message.spec.id, e.reports.as_ref()?.take_checkpoint()?));
         entries.values().filter_map(fresh).collect()
     }
 
     /// Tells whoever runs one of these that it was cancelled.
     pub(super) fn cancel(&self, tombstone: Tombstone) {
         let entries = self.entries();
-        let meant = |e: &&Entry| e.task == tombstone.task && e.dispatch <= tombstone.dispatch;
+        let meant = |e: &&Entry| {
+            e.message.spec.id == tombstone.task && e.message.dispatch <= tombstone.dispatch
+        };
         entries
             .values()
             .filter(meant)
@@ -166,9 +163,9 @@ impl Held {
     /// The deliveries as heartbeats show them, oldest first.
     pub(super) fn list(&self) -> Vec<HeldTask> {
         let held = |e: &Entry| HeldTask {
-            id: e.task,
-            queue: e.queue.clone(),
-            attempt: e.attempt,
+            id: e.message.spec.id,
+            queue: e.message.spec.queue.clone(),
+            attempt: e.message.attempt,
             started_at: e.started_at,
             progress: e.reports.as_ref().and_then(|reports| reports.progress()),
         };

@@ -1,6 +1,7 @@
 //! The pool: one loop a queue takes tasks, one loop a slot runs them.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::lanes::{LaneOrder, Lanes};
 use super::pace::Pace;
 use super::report::{self, Reporter};
 use super::tombs::Tombs;
-use crate::broker::{Connection, Delivery, Error, MIN_LEASE, Tombstone};
+use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone};
 use crate::handler::Handlers;
 use crate::id::WorkerId;
 use crate::name::QueueName;
@@ -64,7 +65,10 @@ struct Queue {
 
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) delivery: Delivery<TaskMessage>,
+    pub(super) message: Arc<TaskMessage>,
+    /// How many times it was delivered.
+    pub(super) count: u64,
+    pub(super) lease: Arc<dyn Lease>,
     pub(super) hold: Hold,
     pub(super) received: Instant,
 }
@@ -214,12 +218,16 @@ impl Pool {
                 };
             }
             // All of them at once: each is renewed, and told of, from now on.
+            let received = Instant::now();
             let hold = |delivery: Delivery<TaskMessage>| {
-                let hold = self.held.hold(&delivery, &queue.lease);
+                let message = Arc::new(delivery.message);
+                let (lease, leased_at) = (delivery.lease, delivery.leased_at);
                 Job {
-                    delivery,
-                    hold,
-                    received: Instant::now(),
+                    hold: self.held.hold(&message, &lease, leased_at, &queue.lease),
+                    message,
+                    count: delivery.count,
+                    lease,
+                    received,
                 }
             };
             return Ok(taken.into_iter().map(hold).collect());
@@ -227,9 +235,9 @@ impl Pool {
     }
 
     async fn receive(&self, job: Job, reporter: &Reporter) {
-        let spec = &job.delivery.message.spec;
-        if self.is_entombed(&job.delivery.message) {
-            report::acknowledge(job.delivery.lease.as_ref()).await;
+        let spec = &job.message.spec;
+        if self.is_entombed(&job.message) {
+            report::acknowledge(&self.connection, slice::from_ref(&job.lease)).await;
         } else if self
             .handlers
             .read()
@@ -238,8 +246,8 @@ impl Pool {
             .is_none()
         {
             debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
-            let outcome = self.outcome(&job.delivery.message, Verdict::Unserved, None);
-            reporter.finish(job.delivery, job.hold, outcome).await;
+            let outcome = self.outcome(&job.message, Verdict::Unserved, None);
+            reporter.finish(job, outcome).await;
         } else {
             // The buffer is unbounded in type only: no more is fetched than was wanted.
             drop(self.buffer.0.send(job));
@@ -275,7 +283,7 @@ impl Pool {
 
     pub(super) async fn return_to_queue(job: Job) {
         if job.hold.is_ours()
-            && let Err(error) = job.delivery.lease.nack(Duration::ZERO).await
+            && let Err(error) = job.lease.nack(Duration::ZERO).await
         {
             debug!(%error, "cannot give a task back: it returns when its lease expires");
         }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::{self, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::held::Hold;
+use super::pool::Job;
 use crate::ambient;
-use crate::broker::{Broker, Connection, Delivery, Error, Lease};
+use crate::broker::{Broker, Connection, Error, Lease};
 use crate::faults::{self, Point};
 use crate::id::Route;
 use crate::outcome::{Outcome, OutcomeBatch, Verdict};
-use crate::task::TaskMessage;
 
 /// Most outcomes in one message: what a store applies in one commit.
 const MAX_OUTCOMES: usize = 500;
@@ -26,9 +26,6 @@ const OUTCOME_OVERHEAD: usize = 1_024;
 
 /// Messages under way at once: while some are confirmed, the next ones fill up.
 const MAX_UNDER_WAY: usize = 4;
-
-/// Acks under way at once, for each message.
-const MAX_ACKS: usize = 256;
 
 /// An outcome on its way, with the delivery it settles.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ pub(super) struct Report {
 #[derive(Debug)]
 enum Settles {
     /// Acknowledge the delivery once the outcome is confirmed; until then it is held.
-    Delivery { lease: Arc<dyn Lease>, _hold: Hold },
+    Delivery { lease: Arc<dyn Lease>, hold: Hold },
     /// Tell the runner once it is confirmed; the delivery goes on.
     Start(oneshot::Sender<()>),
 }
@@ -52,26 +49,17 @@ pub(super) struct Reporter(mpsc::Sender<Report>);
 
 impl Reporter {
     /// Hands in the outcome of a delivery, which is over with it. Waits while too many are on their way.
-    pub(super) async fn finish(
-        &self,
-        delivery: Delivery<TaskMessage>,
-        hold: Hold,
-        outcome: Outcome,
-    ) {
-        let settles = Settles::Delivery {
-            lease: delivery.lease,
-            _hold: hold,
+    pub(super) async fn finish(&self, job: Job, outcome: Outcome) {
+        let report = Report {
+            route: job.message.route.clone(),
+            outcome,
+            settles: Settles::Delivery {
+                lease: job.lease,
+                hold: job.hold,
+            },
         };
         // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
-        drop(
-            self.0
-                .send(Report {
-                    route: delivery.message.route,
-                    outcome,
-                    settles,
-                })
-                .await,
-        );
+        drop(self.0.send(report).await);
     }
 
     /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
@@ -113,7 +101,7 @@ pub(super) async fn run(
                         break;
                     }
                     for (batch, settles) in pack(incoming.drain(..), results.max_message_bytes()) {
-                        under_way.push(send(results.as_ref(), batch, settles));
+                        under_way.push(send(&connection, batch, settles));
                     }
                 }
             }
@@ -181,19 +169,22 @@ fn size(outcome: &Outcome) -> usize {
     OUTCOME_OVERHEAD + verdict + spec
 }
 
-async fn send(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch, settles: Vec<Settles>) {
-    if !submit(results, batch).await {
+async fn send(connection: &Connection, batch: OutcomeBatch, settles: Vec<Settles>) {
+    if !submit(connection.results.as_ref(), batch).await {
         return;
     }
     faults::point(Point::AfterOutcomeConfirmed);
-    stream::iter(settles)
-        .for_each_concurrent(MAX_ACKS, |settles| async {
-            match settles {
-                Settles::Delivery { lease, _hold } => acknowledge(lease.as_ref()).await,
-                Settles::Start(confirmed) => drop(confirmed.send(())),
+    let (mut leases, mut holds) = (Vec::new(), Vec::new());
+    for settles in settles {
+        match settles {
+            Settles::Delivery { lease, hold } => {
+                leases.push(lease);
+                holds.push(hold);
             }
-        })
-        .await;
+            Settles::Start(confirmed) => drop(confirmed.send(())),
+        }
+    }
+    acknowledge(connection, &leases).await;
 }
 
 /// Hands a message over, however long it takes; false if it can never be handed over.
@@ -216,12 +207,12 @@ async fn submit(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch) -> bool
     }
 }
 
-/// Acknowledges a delivery. A few tries: if none is confirmed, the task is delivered again and fenced.
-pub(super) async fn acknowledge(lease: &dyn Lease) {
+/// Acknowledges deliveries. A few tries: a task whose ack is not confirmed is delivered again, and fenced.
+pub(super) async fn acknowledge(connection: &Connection, leases: &[Arc<dyn Lease>]) {
     for _ in 0..3 {
-        match lease.ack().await {
+        match connection.tasks.ack_all(leases).await {
             Ok(()) => return,
-            Err(error) if error.is_retryable() => warn!(%error, "cannot acknowledge a task"),
+            Err(error) if error.is_retryable() => warn!(%error, "cannot acknowledge tasks"),
             Err(_) => return,
         }
     }

@@ -1,9 +1,14 @@
 //! Runs one delivered attempt and says what came of it.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,9 +59,17 @@ pub(super) async fn attempt(
     let ctx = Ctx::new(message.clone(), told.clone(), checkpoint, reports.clone());
     let spec = &message.spec;
     let payload = spec.payload.clone();
-    let mut run = Run(tokio::spawn(
-        async move { handler.call(ctx, payload).await },
-    ));
+    let mut call: Call =
+        Box::pin(AssertUnwindSafe(async move { handler.call(ctx, payload).await }).catch_unwind());
+    // One that never waits needs no task of its own. One that may have to be stopped does: a thread that it keeps to
+    // itself must not be the one that watches the time.
+    if spec.timeout.is_none()
+        && spec.heartbeat_timeout.is_none()
+        && let Poll::Ready(end) = futures_util::poll!(&mut call)
+    {
+        return End::Verdict(verdict(end));
+    }
+    let mut run = Run(tokio::spawn(call));
     tokio::select! {
         biased;
         verdict = run.verdict() => End::Verdict(verdict),
@@ -103,27 +116,36 @@ async fn silent(limit: Option<Duration>, reports: &Reports) -> Duration {
     }
 }
 
+/// What came of a call: an answer, or a panic.
+type Ended = Result<Result<Content, HandlerError>, Box<dyn Any + Send>>;
+
+type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+fn verdict(ended: Ended) -> Verdict {
+    match ended {
+        Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => {
+            let bytes = result.len();
+            Verdict::failed_for_good(format!(
+                "result of {bytes} bytes, {MAX_CONTENT_BYTES} is the most"
+            ))
+        }
+        Ok(Ok(result)) => Verdict::Succeeded(result),
+        Ok(Err(error)) => error.into_verdict(),
+        Err(panic) => {
+            let error = format!("panicked: {}", panic_text(panic.as_ref()));
+            Verdict::failed(limits::clip_error(&error))
+        }
+    }
+}
+
 /// A handler's task, aborted when dropped.
-struct Run(JoinHandle<Result<Content, HandlerError>>);
+struct Run(JoinHandle<Ended>);
 
 impl Run {
     async fn verdict(&mut self) -> Verdict {
         match (&mut self.0).await {
-            Ok(Ok(result)) if result.len() > MAX_CONTENT_BYTES => {
-                let bytes = result.len();
-                Verdict::failed_for_good(format!(
-                    "result of {bytes} bytes, {MAX_CONTENT_BYTES} is the most"
-                ))
-            }
-            Ok(Ok(result)) => Verdict::Succeeded(result),
-            Ok(Err(error)) => error.into_verdict(),
-            Err(gone) => {
-                let error = match gone.try_into_panic() {
-                    Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
-                    Err(_) => "aborted".to_owned(),
-                };
-                Verdict::failed(limits::clip_error(&error))
-            }
+            Ok(ended) => verdict(ended),
+            Err(_) => Verdict::failed("aborted"),
         }
     }
 
@@ -144,7 +166,7 @@ impl Drop for Run {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")

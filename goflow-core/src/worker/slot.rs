@@ -1,7 +1,8 @@
 //! A slot: runs tasks, one at a time.
 
+use std::slice;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use super::pool::{Job, Pool};
 use super::report::{self, Reporter};
 use super::run::{self, End, Given};
 use crate::ambient;
-use crate::broker::Delivery;
 use crate::ctx::Reports;
 use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
@@ -34,11 +34,11 @@ impl Pool {
             };
             self.idle.fetch_sub(1, Ordering::Relaxed);
             self.room.notify_waiters();
-            let spec = &job.delivery.message.spec;
+            let (message, spec) = (&job.message, &job.message.spec);
             let span = info_span!(
                 "attempt",
                 task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue,
-                attempt = job.delivery.message.attempt, worker = %self.worker,
+                attempt = message.attempt, worker = %self.worker,
             );
             self.run(job, reporter).instrument(span).await;
             self.idle.fetch_add(1, Ordering::Relaxed);
@@ -47,61 +47,41 @@ impl Pool {
     }
 
     async fn run(&self, job: Job, reporter: &Reporter) {
-        let Job {
-            delivery,
-            hold,
-            received,
-        } = job;
-        if self.is_entombed(&delivery.message) {
-            return report::acknowledge(delivery.lease.as_ref()).await;
+        let message = &job.message;
+        if self.is_entombed(message) {
+            return self.acknowledge(&job).await;
         }
-        let task_type = &delivery.message.spec.task_type;
         let handler = self
             .handlers
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(task_type);
+            .get(&message.spec.task_type);
         let Some(handler) = handler else {
-            let outcome = self.outcome(&delivery.message, Verdict::Unserved, None);
-            return reporter.finish(delivery, hold, outcome).await;
+            let outcome = self.outcome(message, Verdict::Unserved, None);
+            return reporter.finish(job, outcome).await;
         };
-        if delivery.count > 1 {
-            // To the microsecond, which is what stores keep: the time tells this start from others.
-            let now = ambient::now_utc();
-            let at = now
-                .replace_nanosecond(now.microsecond() * 1_000)
-                .unwrap_or(now);
-            let started = self.outcome(&delivery.message, Verdict::Started, Some(at));
-            let confirmed = reporter.start(&delivery.message.route, started);
+        if job.count > 1 && !self.has_told_of(&job, reporter).await {
             // Unconfirmed, it comes again: no crash may go uncounted.
-            if self.leaving.run_until_cancelled(confirmed).await != Some(true) {
-                return Self::return_to_queue(Job {
-                    delivery,
-                    hold,
-                    received,
-                })
-                .await;
-            }
+            return Self::return_to_queue(job).await;
         }
-        let checkpoint = self.last_checkpoint(&delivery).await;
-        if !hold.is_ours() {
+        let checkpoint = self.last_checkpoint(&job).await;
+        if !job.hold.is_ours() {
             debug!("its lease was lost before it could start: it is delivered again");
             return;
         }
         let started = Instant::now();
         let started_at = ambient::now_utc();
         let reports = Reports::new();
-        hold.started(started_at, reports.clone());
-        let message = Arc::new(delivery.message.clone());
+        job.hold.started(started_at, reports.clone());
         let given = Given {
-            message,
+            message: message.clone(),
             checkpoint,
             reports: reports.clone(),
         };
         if faults::planted(Bug::AckBeforeCommit) {
-            report::acknowledge(delivery.lease.as_ref()).await;
+            self.acknowledge(&job).await;
         }
-        match run::attempt(handler, given, &hold, &self.leaving).await {
+        match run::attempt(handler, given, &job.hold, &self.leaving).await {
             End::Verdict(verdict) => {
                 faults::point(Point::AfterHandler);
                 self.pace.note(started.elapsed());
@@ -109,23 +89,38 @@ impl Pool {
                 if !matches!(verdict, Verdict::Succeeded(_))
                     && let Some(checkpoint) = reports.take_checkpoint()
                 {
-                    self.save_checkpoint(delivery.message.spec.id, checkpoint)
-                        .await;
+                    self.save_checkpoint(message.spec.id, checkpoint).await;
                 }
-                let outcome = self.outcome(&delivery.message, verdict, Some(started_at));
-                reporter.finish(delivery, hold, outcome).await;
+                let outcome = self.outcome(message, verdict, Some(started_at));
+                reporter.finish(job, outcome).await;
             }
             End::Cancelled => {
                 debug!("cancelled");
-                report::acknowledge(delivery.lease.as_ref()).await;
+                self.acknowledge(&job).await;
             }
         }
     }
 
+    async fn acknowledge(&self, job: &Job) {
+        report::acknowledge(&self.connection, slice::from_ref(&job.lease)).await;
+    }
+
+    /// Tells that a repeated delivery is about to run; false if that could not be confirmed.
+    async fn has_told_of(&self, job: &Job, reporter: &Reporter) -> bool {
+        // To the microsecond, which is what stores keep: the time tells this start from others.
+        let now = ambient::now_utc();
+        let at = now
+            .replace_nanosecond(now.microsecond() * 1_000)
+            .unwrap_or(now);
+        let started = self.outcome(&job.message, Verdict::Started, Some(at));
+        let confirmed = reporter.start(&job.message.route, started);
+        self.leaving.run_until_cancelled(confirmed).await == Some(true)
+    }
+
     /// Where an earlier run of the task said that it can go on. A first run has none.
-    async fn last_checkpoint(&self, delivery: &Delivery<TaskMessage>) -> Option<Bytes> {
-        let message = &delivery.message;
-        if delivery.count == 1 && message.dispatch == 1 {
+    async fn last_checkpoint(&self, job: &Job) -> Option<Bytes> {
+        let message = &job.message;
+        if job.count == 1 && message.dispatch == 1 {
             return None;
         }
         match self.connection.control.checkpoint(message.spec.id).await {

@@ -92,7 +92,7 @@ async fn one_bad_row_does_not_keep_the_others_out() {
     let requests: Vec<NewTasks> = (0..40)
         .map(|n| one(of_type(if n % 13 == 5 { "bad" } else { "good" })))
         .collect();
-    let answers = store.accept(requests).await;
+    let answers = store.accept(&requests).await;
     for (n, answer) in answers.iter().enumerate() {
         match answer {
             Err(Error::Refused { reason }) => {
@@ -179,7 +179,7 @@ async fn a_new_broker_gets_a_large_backlog() {
     let store = bench.connect().await;
     for _ in 0..25 {
         store
-            .accept(vec![NewTasks {
+            .accept(&[NewTasks {
                 tasks: (0..1_000).map(|_| spec()).collect(),
                 key: None,
             }])
@@ -223,7 +223,7 @@ async fn a_paused_engine_stops_nobody_for_long() {
         .unwrap();
     let begun = Instant::now();
     goflow_test_servers::eventually(Duration::from_secs(12), async || {
-        store.apply(vec![success(id)], &Policy::default()).await
+        store.apply(&[success(id)], &Policy::default()).await
     })
     .await
     .unwrap();

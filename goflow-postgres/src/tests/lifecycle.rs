@@ -182,8 +182,8 @@ async fn what_is_late_ends_once() {
         deadline: Some(Deadline::At(OffsetDateTime::now_utc() - DAY)),
         ..spec()
     };
-    let requests = (0..300).map(|_| one(late())).collect();
-    for answer in a.accept(requests).await {
+    let requests = (0..300).map(|_| one(late())).collect::<Vec<_>>();
+    for answer in a.accept(&requests).await {
         answer.unwrap();
     }
     let all = async |store: &PostgresStore| {
@@ -222,7 +222,7 @@ async fn a_task_that_ends_meanwhile_is_not_accepted_again() {
     let requests = vec![one(spec), one(other.clone())];
     let again = tokio::spawn({
         let store = store.clone();
-        async move { store.accept(requests).await }
+        async move { store.accept(&requests).await }
     });
     let waiting = "select count(*) from pg_locks where not granted";
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -246,8 +246,8 @@ async fn what_has_ended_is_found_among_many() {
     let bench = Bench::start().await;
     let store = bench.connect().await;
     let specs: Vec<_> = (0..100).map(|_| spec()).collect();
-    let requests = specs.iter().cloned().map(one).collect();
-    store.accept(requests).await;
+    let requests = specs.iter().cloned().map(one).collect::<Vec<_>>();
+    store.accept(&requests).await;
     apply(&store, specs.iter().map(|spec| success(spec.id)).collect()).await;
     let new = spec();
     let together = |other: TaskSpec| NewTasks {
@@ -256,7 +256,7 @@ async fn what_has_ended_is_found_among_many() {
     };
     // All of them lie between the two, then one.
     for repeated in [&specs[0], &specs[98]] {
-        let answer = store.accept(vec![together(repeated.clone())]).await;
+        let answer = store.accept(&[together(repeated.clone())]).await;
         assert!(matches!(answer[..], [Err(Error::Exists)]), "{answer:?}");
         assert_eq!(bench.sql("select count(*) from gf_task"), "0");
     }
@@ -264,7 +264,7 @@ async fn what_has_ended_is_found_among_many() {
         id: TaskId::lower_bound(specs[0].id.created_at()),
         ..spec()
     };
-    let answer = store.accept(vec![together(before_all)]).await;
+    let answer = store.accept(&[together(before_all)]).await;
     assert!(matches!(answer[..], [Ok(_)]), "{answer:?}");
     assert_eq!(bench.sql("select count(*) from gf_task"), "2");
 }

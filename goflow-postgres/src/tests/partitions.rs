@@ -137,9 +137,9 @@ async fn keys_past_their_day_are_forgotten() {
             key: Some(key),
         }]
     };
-    let first = store.accept(keyed(1)).await.remove(0).unwrap()[0];
+    let first = store.accept(&keyed(1)).await.remove(0).unwrap()[0];
     bench.sql("update gf_idempotency set expires_at = now() - interval '1 s'");
-    let second = store.accept(keyed(2)).await.remove(0).unwrap()[0];
+    let second = store.accept(&keyed(2)).await.remove(0).unwrap()[0];
     assert!(
         second.dispatch_now && second.id != first.id,
         "an expired key is free"

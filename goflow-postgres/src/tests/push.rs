@@ -194,7 +194,7 @@ async fn many_at_once() {
             unique: Some(Unique::while_live(format!("key-{}", round % 7))),
             ..spec()
         };
-        let accepted = store.accept(vec![one(spec)]).await.remove(0).unwrap()[0];
+        let accepted = store.accept(&[one(spec)]).await.remove(0).unwrap()[0];
         kept.extend(accepted.dispatch_now.then_some(accepted.id));
     }
     kept.extend(pushers.join_all().await.into_iter().flatten());

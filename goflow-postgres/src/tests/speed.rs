@@ -11,7 +11,7 @@ async fn accept_many(store: &PostgresStore, rounds: usize) -> Vec<Vec<TaskId>> {
     let mut batches = Vec::new();
     for _ in 0..rounds {
         let requests: Vec<NewTasks> = (0..BATCH).map(|_| one(spec())).collect();
-        let answers = store.accept(requests).await;
+        let answers = store.accept(&requests).await;
         batches.push(
             answers
                 .into_iter()

@@ -178,7 +178,7 @@ fn keyed(spec: TaskSpec, key: &str, body_hash: u64) -> NewTasks {
 }
 
 async fn accept_request(store: &dyn TaskStore, request: NewTasks) -> Result<Vec<Accepted>, Error> {
-    let mut answers = store.accept(vec![request]).await;
+    let mut answers = store.accept(&[request]).await;
     assert_eq!(answers.len(), 1, "one answer for one request");
     answers.remove(0)
 }
@@ -243,7 +243,7 @@ fn failure(error: &str) -> Verdict {
 pub async fn apply(store: &dyn TaskStore, outcomes: Vec<Outcome>) -> Vec<Applied> {
     let number = outcomes.len();
     let applied = store
-        .apply(outcomes, &Policy::default())
+        .apply(&outcomes, &Policy::default())
         .await
         .expect("apply");
     assert_eq!(applied.len(), number, "one answer for each outcome");

@@ -1,6 +1,7 @@
 //! The store port as an engine sees it. Whatever happens to a task happens here, and is watched where it does.
 
 use std::collections::HashSet;
+use std::slice;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,16 +119,12 @@ impl TaskStore for GatedStore {
         self.0.call(Op::OtherOfStore, self.inner().ping()).await
     }
 
-    async fn accept(&self, requests: Vec<NewTasks>) -> Vec<Result<Vec<Accepted>, Error>> {
+    async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>> {
         let count = requests.len();
         let accept = async {
-            let specs: Vec<_> = requests
-                .iter()
-                .map(|request| request.tasks.clone())
-                .collect();
             let answers = self.inner().accept(requests).await;
-            for (specs, answer) in specs.iter().zip(&answers) {
-                let tasks = specs.iter().zip(answer.iter().flatten());
+            for (request, answer) in requests.iter().zip(&answers) {
+                let tasks = request.tasks.iter().zip(answer.iter().flatten());
                 for (spec, _) in tasks.filter(|(spec, accepted)| spec.id == accepted.id) {
                     self.accepted(spec).await?;
                 }
@@ -138,14 +135,14 @@ impl TaskStore for GatedStore {
         accepted.unwrap_or_else(|error| vec![Err(error); count])
     }
 
-    async fn apply(&self, outcomes: Vec<Outcome>, policy: &Policy) -> Result<Vec<Applied>, Error> {
+    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let apply = async {
             // One at a time, so that each is seen where it has its effect.
             let mut applied = Vec::with_capacity(outcomes.len());
             for outcome in outcomes {
-                let one = self.inner().apply(vec![outcome.clone()], policy).await?;
+                let one = self.inner().apply(slice::from_ref(outcome), policy).await?;
                 for one in one {
-                    self.applied(&outcome, &one).await?;
+                    self.applied(outcome, &one).await?;
                     applied.push(one);
                 }
             }

@@ -15,7 +15,7 @@ use crate::unique::OnConflict;
 impl Tables {
     pub(super) fn accept(
         &mut self,
-        request: NewTasks,
+        request: &NewTasks,
         limit: usize,
         now: Now,
     ) -> Result<Vec<Accepted>, Error> {
@@ -31,24 +31,24 @@ impl Tables {
                 "headers, tags, unique keys and content types must not contain NUL",
             ));
         }
-        if let Some(key) = &key {
+        if let Some(key) = key {
             self.keys.expire(now.instant);
             if let Some(id) = self.keys.find(&first.namespace, key)? {
                 return Ok(vec![known(id)]);
             }
         }
-        let holders = self.holders(&tasks, now)?;
-        self.check(&tasks, &holders, limit)?;
+        let holders = self.holders(tasks, now)?;
+        self.check(tasks, &holders, limit)?;
         if let Some(key) = key {
             let id = holders.first().copied().flatten().unwrap_or(first.id);
             self.keys
-                .insert(first.namespace.clone(), key, id, now.instant);
+                .insert(first.namespace.clone(), key.clone(), id, now.instant);
         }
-        let accepted = tasks.into_iter().zip(holders);
+        let accepted = tasks.iter().zip(holders);
         Ok(accepted
             .map(|(spec, holder)| match holder {
                 Some(id) => known(id),
-                None => self.insert(spec, now),
+                None => self.insert(spec.clone(), now),
             })
             .collect())
     }

@@ -12,11 +12,11 @@ use crate::state::{Next, Policy, State};
 use crate::store::{Applied, crash_error};
 
 impl Tables {
-    pub(super) fn apply(&mut self, mut outcome: Outcome, policy: &Policy, now: Now) -> Applied {
-        if let Some(reason) = unfit(&outcome) {
+    pub(super) fn apply(&mut self, outcome: &Outcome, policy: &Policy, now: Now) -> Applied {
+        if let Some(reason) = unfit(outcome) {
             return Applied::Rejected(reason.to_owned());
         }
-        let Some(mut row) = self.take(outcome.task).or_else(|| self.adopt(&mut outcome)) else {
+        let Some(mut row) = self.take(outcome.task).or_else(|| self.adopt(outcome)) else {
             return Applied::Stale;
         };
         let spec = &row.record.spec;
@@ -24,7 +24,7 @@ impl Tables {
             && policy
                 .served
                 .contains(&(spec.queue.clone(), spec.task_type.clone()));
-        let next = row.live.next(&outcome, served, ambient::chance());
+        let next = row.live.next(outcome, served, ambient::chance());
         // The worker's clock says when it ended; what it says is bounded by the store's own.
         let mut ended = outcome
             .finished_at
@@ -71,12 +71,15 @@ impl Tables {
     }
 
     /// The row of a task that had none, when the outcome carries it and it has not ended already.
-    fn adopt(&self, outcome: &mut Outcome) -> Option<Box<Row>> {
-        let spec = outcome.spec.take().filter(|spec| spec.id == outcome.task)?;
+    fn adopt(&self, outcome: &Outcome) -> Option<Box<Row>> {
+        let spec = outcome
+            .spec
+            .as_deref()
+            .filter(|spec| spec.id == outcome.task)?;
         if self.finished.contains_key(&outcome.task) {
             return None;
         }
-        let mut row = Row::new_live(*spec, outcome.dispatch);
+        let mut row = Row::new_live(spec.clone(), outcome.dispatch);
         row.live.attempt = outcome.attempt;
         Some(row)
     }
@@ -94,17 +97,17 @@ fn unfit(outcome: &Outcome) -> Option<&'static str> {
 }
 
 /// What the row remembers of an outcome that applies.
-fn note(row: &mut Row, outcome: Outcome) {
+fn note(row: &mut Row, outcome: &Outcome) {
     let record = &mut row.record;
     record.worker = Some(outcome.worker);
     record.started_at = outcome.started_at.or(record.started_at);
-    match outcome.verdict {
+    match &outcome.verdict {
         Verdict::Succeeded(content) => {
-            record.result = Some(content);
+            record.result = Some(content.clone());
             record.error = None;
         }
         Verdict::Failed { error, .. } => {
-            let error = clip_error(&error);
+            let error = clip_error(error);
             record.error = Some(error.clone());
             record.attempts.push(FailedAttempt {
                 attempt: outcome.attempt,

@@ -38,9 +38,9 @@ fn success(task: TaskId) -> Outcome {
 }
 
 async fn finish_one(store: &MemoryStore) -> TaskId {
-    let id = store.accept(one(spec())).await.remove(0).unwrap()[0].id;
+    let id = store.accept(&one(spec())).await.remove(0).unwrap()[0].id;
     let applied = store
-        .apply(vec![success(id)], &Policy::default())
+        .apply(&[success(id)], &Policy::default())
         .await
         .unwrap();
     assert_eq!(applied, [Applied::Finished(State::Succeeded)]);
@@ -68,7 +68,7 @@ async fn finished_tasks_go_by_number_and_by_age() {
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
     let store = MemoryStore::default();
-    store.accept(one(spec())).await.remove(0).unwrap();
+    store.accept(&one(spec())).await.remove(0).unwrap();
     let claim = async || store.claim_due(10, Some(&HashSet::new())).await.unwrap();
     assert_eq!(claim().await, Due::default());
     tokio::time::advance(DISPATCH_DEADLINE).await;
@@ -79,7 +79,7 @@ async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
 #[tokio::test(start_paused = true)]
 async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
     let store = MemoryStore::default();
-    let id = store.accept(one(spec())).await.remove(0).unwrap()[0].id;
+    let id = store.accept(&one(spec())).await.remove(0).unwrap()[0].id;
     tokio::time::advance(DISPATCH_DEADLINE).await;
     let held = HashSet::from([id]);
     let claim = async |held| store.claim_due(10, held).await.unwrap();
@@ -94,14 +94,14 @@ async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_forgotten_after_their_window() {
-    let store = MemoryStore::default();
+    let store = &MemoryStore::default();
     let keyed = |body_hash| {
         let key = Some(IdempotencyKey {
             key: "k".into(),
             body_hash,
         });
         let tasks = vec![spec()];
-        store.accept(vec![NewTasks { tasks, key }])
+        async move { store.accept(&[NewTasks { tasks, key }]).await }
     };
     let first = keyed(1).await.remove(0).unwrap()[0].id;
     assert_eq!(keyed(1).await.remove(0).unwrap()[0].id, first);
@@ -118,14 +118,14 @@ async fn batches_are_quick() {
         let specs: Vec<_> = (0..100).map(|_| spec()).collect();
         let done: Vec<_> = specs.iter().map(|spec| success(spec.id)).collect();
         store
-            .accept(vec![NewTasks {
+            .accept(&[NewTasks {
                 tasks: specs,
                 key: None,
             }])
             .await
             .remove(0)
             .unwrap();
-        store.apply(done, &Policy::default()).await.unwrap();
+        store.apply(&done, &Policy::default()).await.unwrap();
     }
     let rate = f64::from(rounds) * 100.0 / begun.elapsed().as_secs_f64();
     println!("{rate:.0} tasks a second accepted and applied");

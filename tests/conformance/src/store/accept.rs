@@ -83,11 +83,11 @@ pub async fn accepted_is_got_equal(fixture: &impl Fixture) {
     ];
     for accepted in store
         .accept(
-            specs
+            &specs
                 .iter()
                 .cloned()
                 .map(|spec| request(vec![spec]))
-                .collect(),
+                .collect::<Vec<_>>(),
         )
         .await
     {
@@ -136,7 +136,7 @@ pub async fn options_travel(fixture: &impl Fixture) {
         },
     ];
     let requests = specs.iter().map(|spec| request(vec![spec.clone()]));
-    for accepted in store.accept(requests.collect()).await {
+    for accepted in store.accept(&requests.collect::<Vec<_>>()).await {
         assert!(accepted.expect("accepted")[0].dispatch_now);
     }
     let all = Filter::default();
@@ -210,8 +210,10 @@ pub async fn concurrent_writers(fixture: &impl Fixture) {
         writers.spawn(async move {
             let mut ids = Vec::new();
             for _ in 0..10 {
-                let requests = (0..5).map(|_| request(vec![spec(), spec()])).collect();
-                for answer in store.accept(requests).await {
+                let requests = (0..5)
+                    .map(|_| request(vec![spec(), spec()]))
+                    .collect::<Vec<_>>();
+                for answer in store.accept(&requests).await {
                     ids.extend(
                         answer
                             .expect("accepted")
@@ -250,7 +252,7 @@ pub async fn requests_are_all_or_none(fixture: &impl Fixture) {
     let ids: Vec<TaskId> = bad.iter().map(|spec| spec.id).collect();
     let twice = spec();
     let answers = store
-        .accept(vec![
+        .accept(&[
             request(vec![before.clone()]),
             request(bad.to_vec()),
             request(vec![twice.clone(), twice.clone()]),
@@ -290,7 +292,7 @@ pub async fn unfit_requests(fixture: &impl Fixture) {
     let mut two = keyed(spec(), "k", 1);
     two.tasks.push(spec());
     let answers = store
-        .accept(vec![
+        .accept(&[
             request(vec![nul]),
             request(vec![]),
             two,
@@ -361,7 +363,7 @@ pub async fn keys_are_folded(fixture: &impl Fixture) {
         .id;
     let (a, b) = (spec(), spec());
     let answers = store
-        .accept(vec![
+        .accept(&[
             keyed(b.clone(), "b", 2),
             keyed(a.clone(), "a", 1),
             keyed(spec(), "a", 1),
@@ -416,8 +418,8 @@ pub async fn keys_under_contention(fixture: &impl Fixture) {
             let requests = order
                 .clone()
                 .map(|i| keyed(spec(), &format!("key-{i}"), 1))
-                .collect();
-            let answers = store.accept(requests).await;
+                .collect::<Vec<_>>();
+            let answers = store.accept(&requests).await;
             let ids = answers
                 .into_iter()
                 .map(|answer| answer.expect("accepted")[0].id);
@@ -458,7 +460,7 @@ pub async fn full_store(fixture: &impl Fixture) {
         .expect("accepted")[0]
         .id;
     let answers = store
-        .accept(vec![
+        .accept(&[
             request(vec![spec(), spec(), spec()]),
             request(vec![spec(), spec()]),
         ])

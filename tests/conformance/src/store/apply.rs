@@ -376,7 +376,7 @@ pub async fn unserved_but_served(fixture: &impl Fixture) {
     let id = accept(&*store, spec).await;
     let outcomes = vec![outcome(id, 1, 1, Verdict::Unserved)];
     let applied = store
-        .apply(outcomes, &Policy { served })
+        .apply(&outcomes, &Policy { served })
         .await
         .expect("apply");
     assert!(

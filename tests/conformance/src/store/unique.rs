@@ -161,7 +161,7 @@ pub async fn unique_folds(fixture: &impl Fixture) {
     let ids = [a.id, b.id, c.id];
     let plain = spec();
     let answers = store
-        .accept(vec![
+        .accept(&[
             // Refused for its second task, so that it takes no key from those behind it.
             request(vec![live("a"), rejecting("there"), live("c")]),
             request(vec![a, live("a"), plain.clone()]),
@@ -226,16 +226,13 @@ pub async fn unique_and_idempotent(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
     let id = gets_in(&*store, live("k")).await;
     let answers = store
-        .accept(vec![
-            keyed(live("k"), "push", 1),
-            keyed(live("k"), "push", 1),
-        ])
+        .accept(&[keyed(live("k"), "push", 1), keyed(live("k"), "push", 1)])
         .await;
     for answer in &answers {
         assert_eq!(answer.as_ref().expect("accepted")[0].id, id);
     }
     let answers = store
-        .accept(vec![
+        .accept(&[
             keyed(rejecting("k"), "refused", 1),
             keyed(rejecting("k"), "refused", 1),
         ])
@@ -293,7 +290,7 @@ pub async fn unique_under_contention(fixture: &impl Fixture) {
             for round in 0..8_usize {
                 let order = (0..10).map(|i| (i * 3 + writer + round) % 10);
                 let requests = order.map(|i| request(vec![live(&format!("key-{i}"))]));
-                for answer in store.accept(requests.collect()).await {
+                for answer in store.accept(&requests.collect::<Vec<_>>()).await {
                     let accepted = answer.expect("accepted")[0];
                     if accepted.dispatch_now {
                         made.insert(accepted.id);
