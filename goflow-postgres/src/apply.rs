@@ -19,6 +19,7 @@ use crate::store::PostgresStore;
 
 mod decide;
 mod finish;
+mod rowless;
 mod succeed;
 mod write;
 

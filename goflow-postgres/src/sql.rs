@@ -217,6 +217,15 @@ statements! {
         returning id";
     /// Forgets the failed attempts of tasks that took theirs into the history.
     DELETE_ATTEMPTS = "delete from gf_attempt where id = any($1)";
+    /// Puts tasks into the history that never had a row, succeeded at their first attempt and ask for nothing unusual.
+    SUCCEED_ROWLESS = "
+        insert into gf_history (", plain!(), ", attempt, attempt_limit, dispatch, state, result, result_content_type,
+            worker, crashes, started_at, finished_at, class)
+        select ", plain!(), ", 1, max_attempts, dispatch, 'succeeded', result, result_content_type, worker, 0, started_at,
+            least(greatest(ended, now() - interval '1 day'), now()), $15
+        from unnest(", plain_arrays!(), ", $9::int[], $10::bytea[], $11::text[], $12::uuid[], $13::timestamptz[],
+                $14::timestamptz[])
+            as f (", plain!(), ", dispatch, result, result_content_type, worker, started_at, ended)";
     /// Puts tasks into the history that never had a row.
     FINISH_ROWLESS = "
         insert into gf_history (", spec!(), ", attempt, attempt_limit, dispatch, state, result,
