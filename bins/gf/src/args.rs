@@ -2,12 +2,14 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod bench;
 mod dev;
 mod operate;
 mod push;
 mod servers;
 mod tasks;
 
+pub(crate) use bench::Bench;
 pub(crate) use dev::Dev;
 pub(crate) use operate::{Dead, Purge, QueueCommand, WorkerCommand};
 pub(crate) use push::Push;
@@ -84,6 +86,8 @@ pub enum Command {
     Worker(WorkerCommand),
     /// Bring the schema of the store up to date
     Migrate(Migrate),
+    /// Measure what a deployment takes: push rates, and the time from a push to its result
+    Bench(Bench),
     /// Check gateway and servers, and say what to do about what is wrong
     Doctor(Doctor),
 }
@@ -227,7 +231,8 @@ mod tests {
             &["push", "echo", "1", "--unique-period", "1h"],
             &["queues", "--output", "xml"],
             &["dev", "--timeout", "1s"],
-            &["bench"],
+            &["bench", "--tasks", "0"],
+            &["bench", "--rate", "0"],
             &[],
         ] {
             assert_eq!(

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 
+mod bench;
 mod bulk;
 mod dead;
 mod dev;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Workers => workers::run(&client()?, output).await,
         Command::Worker(command) => worker::run(&client()?, command, output).await,
         Command::Migrate(migrate) => migrate::run(migrate).await,
+        Command::Bench(bench) => bench::run(client()?, bench, output).await,
         Command::Doctor(doctor) => doctor::run(&client()?, doctor).await,
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The exit code of what Ctrl-C ended, as shells give it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// A failure with an exit code of its own; every other one gives 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {

@@ -1,6 +1,7 @@
 //! End-to-end tests: real processes, real NATS, real Postgres. One file a theme.
 
 mod bad_input;
+mod bench;
 mod both_away;
 mod broker_away;
 mod cancel;

@@ -16,16 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::body::Body;
 use crate::args::{OutputFormat, Push};
 use crate::client::{Client, parse};
-use crate::failure::Failure;
+use crate::failure::{Failure, INTERRUPTED};
 use crate::output;
 use crate::payload;
 
 mod lines;
 
 use lines::{Batch, Batches};
-
-/// What a shell gives a process ended by Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// Why a whole batch is refused, for sure.
 const REFUSED: [&str; 3] = ["queue_full", "overloaded", "duplicate"];
