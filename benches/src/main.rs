@@ -4,10 +4,6 @@ use clap::Parser;
 use goflow_bench::args::Cli;
 use tracing_subscriber::EnvFilter;
 
-/// As in the executables.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     // Without it no subscriber at all: logging is not to be measured unawares.

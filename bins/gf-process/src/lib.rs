@@ -19,11 +19,6 @@
 //! }
 //! ```
 
-/// Of every process that links this: tasks are many small allocations, made on one thread and freed on another. It
-/// takes a sixth off the CPU time of a gateway (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub mod adapters;
 mod duration;
 mod exit;

@@ -96,7 +96,7 @@ impl Job {
             Act::Permanent => AttemptEnd::FailsForGood("planned failure"),
             Act::Panic if attempt == 1 => AttemptEnd::Fails(""),
             Act::Hang if attempt == 1 => AttemptEnd::Fails("timed out"),
-            Act::Huge => AttemptEnd::FailsForGood("result of"),
+            Act::Huge => AttemptEnd::FailsForGood("result "),
             _ => AttemptEnd::Returns,
         }
     }
