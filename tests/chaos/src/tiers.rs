@@ -162,11 +162,11 @@ pub fn planted(bug: Bug, seed: u64) -> Scenario {
         Bug::UnfencedOutcome => (
             Storm {
                 worker_pauses: 4,
-                gateway_kills: 6,
+                gateway_kills: 12,
                 ..Storm::default()
             },
             Mix {
-                fail: 40_000,
+                fail: 250_000,
                 long: 3_000,
                 ..calm
             },
