@@ -24,7 +24,7 @@ fn main() {
 fn message(number: usize, payload: usize) -> TaskMessage {
     let task = Payload::new(payload).task(number).expect("a task");
     TaskMessage {
-        spec: task.into_spec().expect("a task within the limits"),
+        spec: task.into_spec().expect("a task within the limits").into(),
         attempt: 1,
         dispatch: 1,
         route: Route::of_store(StoreId(Uuid::nil()), true),

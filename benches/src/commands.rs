@@ -83,7 +83,8 @@ async fn limit(args: &args::Limits) -> Result<()> {
 async fn late(args: &args::Latency) -> Result<()> {
     let rig = Rig::start()?;
     let heads = [
-        "case", "rate/s", "tasks", "p50 ms", "p99 ms", "p99.9 ms", "max ms",
+        "case", "rate/s", "tasks", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "pushed", "started",
+        "read",
     ];
     let mut rows = vec![heads.map(str::to_owned)];
     for rate in &args.rate {
@@ -92,6 +93,11 @@ async fn late(args: &args::Latency) -> Result<()> {
             latency::gateways(&rig, &args.plan, *rate, args.duration()).await?,
         ] {
             print_json(&latency)?;
+            let part = |of: fn(latency::Parts) -> f64| {
+                latency
+                    .parts
+                    .map_or_else(String::new, |parts| format!("{:.2}", of(parts)))
+            };
             rows.push([
                 latency.case.to_owned(),
                 rate.to_string(),
@@ -100,6 +106,9 @@ async fn late(args: &args::Latency) -> Result<()> {
                 format!("{:.2}", latency.p99_ms),
                 format!("{:.2}", latency.p999_ms),
                 format!("{:.2}", latency.max_ms),
+                part(|parts| parts.pushed_ms),
+                part(|parts| parts.started_ms),
+                part(|parts| parts.read_ms),
             ]);
         }
     }

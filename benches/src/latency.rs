@@ -10,6 +10,7 @@ use goflow::client::{client, v1};
 use goflow::engine::Record;
 use goflow::{State, TaskId};
 use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -42,26 +43,63 @@ pub(crate) struct Latency {
     pub(crate) p999_ms: f64,
     /// None took longer.
     pub(crate) max_ms: f64,
+    /// The medians of the parts, where they are known.
+    pub(crate) parts: Option<Parts>,
     /// Processes that wanted to run in the last minute.
     pub(crate) load_average: f64,
 }
 
+/// The parts of a task's way, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Parts {
+    /// Until the push was answered: its row is committed.
+    pub(crate) pushed_ms: f64,
+    /// From there until the handler was called.
+    pub(crate) started_ms: f64,
+    /// From its return until the result was read: its outcome is committed.
+    pub(crate) read_ms: f64,
+}
+
+/// The way of one task.
+struct Way {
+    took: Duration,
+    parts: Option<[Duration; 3]>,
+}
+
+/// What takes a share of these no longer, in milliseconds; they are sorted.
+fn share_ms(sorted: &[Duration], share: f64) -> f64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    let found = sorted.get(rank.saturating_sub(1)).or(sorted.last());
+    found.map_or(f64::NAN, Duration::as_secs_f64) * 1e3
+}
+
 impl Latency {
-    fn new(case: &'static str, rate: u32, mut took: Vec<Duration>) -> Result<Self> {
+    fn new(case: &'static str, rate: u32, ways: &[Way]) -> Result<Self> {
+        let mut took: Vec<_> = ways.iter().map(|way| way.took).collect();
+        anyhow::ensure!(!took.is_empty(), "nothing was measured");
         took.sort_unstable();
-        let last = took.len().checked_sub(1).context("nothing was measured")?;
-        let at = |share: f64| {
-            let rank = (took.len() as f64 * share).ceil() as usize;
-            took[rank.saturating_sub(1).min(last)].as_secs_f64() * 1e3
+        let median = |part: usize| {
+            let mut took: Vec<_> = ways
+                .iter()
+                .filter_map(|way| Some(way.parts?[part]))
+                .collect();
+            took.sort_unstable();
+            share_ms(&took, 0.5)
         };
+        let known = ways.iter().any(|way| way.parts.is_some());
         Ok(Self {
             case,
             rate,
             tasks: took.len(),
-            p50_ms: at(0.5),
-            p99_ms: at(0.99),
-            p999_ms: at(0.999),
-            max_ms: at(1.0),
+            p50_ms: share_ms(&took, 0.5),
+            p99_ms: share_ms(&took, 0.99),
+            p999_ms: share_ms(&took, 0.999),
+            max_ms: share_ms(&took, 1.0),
+            parts: known.then(|| Parts {
+                pushed_ms: median(0),
+                started_ms: median(1),
+                read_ms: median(2),
+            }),
             load_average: load_average(),
         })
     }
@@ -81,22 +119,32 @@ pub(crate) async fn engines(
     deployment.work().await?;
     let other = engine(rig, &deployment.database, Record::Full).await?;
     let (here, there, payload) = (deployment.flow.clone(), other.clone(), plan.payload());
-    let took = open_load(rate, duration, move |number| {
+    let ways = open_load(rate, duration, move |number| {
         let (here, there) = (here.clone(), there.clone());
         async move {
+            let began = OffsetDateTime::now_utc();
             let id = here.push(payload.task(number)?).await?;
-            let result = there.wait(id, PATIENCE).await?;
-            let bytes = result
+            let pushed = OffsetDateTime::now_utc();
+            let record = there.wait_record(id, PATIENCE).await?;
+            let read = OffsetDateTime::now_utc();
+            let (started, finished) = record
+                .started_at
+                .zip(record.finished_at)
+                .context("a task without its times")?;
+            let bytes = record
                 .result
                 .map(|content| content.bytes)
                 .unwrap_or_default();
-            check(payload, number, result.state == State::Succeeded, &bytes)
+            check(payload, number, record.state == State::Succeeded, &bytes)?;
+            // A task may start before its pusher hears of it.
+            let parts = [pushed - began, started - pushed, read - finished];
+            Ok(Some(parts.map(|part| part.try_into().unwrap_or_default())))
         }
     })
     .await?;
     other.close().await?;
     deployment.close().await?;
-    Latency::new("push to one engine, wait at another", rate, took)
+    Latency::new("push to one engine, wait at another", rate, &ways)
 }
 
 /// Pushes to one gateway, waits at another, by RPC.
@@ -115,7 +163,7 @@ pub(crate) async fn gateways(
     let here = client::connect(gateways.processes[0].url()).await?;
     let there = client::connect(gateways.processes[1].url()).await?;
     let plan = *plan;
-    let took = open_load(rate, duration, move |number| {
+    let ways = open_load(rate, duration, move |number| {
         let (mut here, mut there) = (here.clone(), there.clone());
         async move {
             let id = here
@@ -131,12 +179,13 @@ pub(crate) async fn gateways(
                 .result
                 .map(|content| content.data)
                 .unwrap_or_default();
-            check(plan.payload(), number, succeeded, &bytes)
+            check(plan.payload(), number, succeeded, &bytes)?;
+            Ok(None)
         }
     })
     .await?;
     worker.stop().await?;
-    Latency::new("push to one gateway, wait at another", rate, took)
+    Latency::new("push to one gateway, wait at another", rate, &ways)
 }
 
 fn check(payload: Payload, number: usize, succeeded: bool, result: &[u8]) -> Result<()> {
@@ -146,38 +195,36 @@ fn check(payload: Payload, number: usize, succeeded: bool, result: &[u8]) -> Res
     Ok(())
 }
 
-/// Sends tasks at a rate, and gives how long each took from the time at which it was to be sent.
-async fn open_load<F>(
-    rate: u32,
-    duration: Duration,
-    task: impl Fn(usize) -> F,
-) -> Result<Vec<Duration>>
+/// Sends tasks at a rate, and gives how long each took from the time at which it was to be sent. `task` gives the parts
+/// of its way if it knows them.
+async fn open_load<F>(rate: u32, duration: Duration, task: impl Fn(usize) -> F) -> Result<Vec<Way>>
 where
-    F: Future<Output = Result<()>> + Send + 'static,
+    F: Future<Output = Result<Option<[Duration; 3]>>> + Send + 'static,
 {
     let total = WARM_UP as usize + (f64::from(rate) * duration.as_secs_f64()) as usize;
     let mut times = pacemaker(rate, total);
     let mut sent = JoinSet::new();
-    let mut took = Vec::with_capacity(total);
+    let mut ways = Vec::with_capacity(total);
     loop {
         tokio::select! {
             biased;
-            Some(ended) = sent.join_next(), if !sent.is_empty() => took.extend(ended??),
+            Some(ended) = sent.join_next(), if !sent.is_empty() => ways.extend(ended??),
             time = times.recv() => {
                 let Some((number, intended)) = time else { break };
                 let done = task(number);
                 sent.spawn(async move {
-                    done.await?;
+                    let parts = done.await?;
+                    let took = intended.elapsed();
                     let measured = number >= WARM_UP as usize;
-                    anyhow::Ok(measured.then(|| intended.elapsed()))
+                    anyhow::Ok(measured.then_some(Way { took, parts }))
                 });
             }
         }
     }
     while let Some(ended) = sent.join_next().await {
-        took.extend(ended??);
+        ways.extend(ended??);
     }
-    Ok(took)
+    Ok(ways)
 }
 
 /// Says when it is time for each task: from a thread, which wakes more precisely than the timer of a runtime.
@@ -202,8 +249,13 @@ mod tests {
 
     #[test]
     fn shares_are_read_off() {
-        let took = (1..=1_000).map(Duration::from_millis).collect();
-        let latency = Latency::new("", 1, took).unwrap();
+        let took = (1..=1_000).map(Duration::from_millis);
+        let way = |took| Way {
+            took,
+            parts: Some([took, took * 2, took * 3]),
+        };
+        let ways: Vec<_> = took.map(way).collect();
+        let latency = Latency::new("", 1, &ways).unwrap();
         let read = (
             latency.p50_ms,
             latency.p99_ms,
@@ -211,23 +263,26 @@ mod tests {
             latency.max_ms,
         );
         assert_eq!(read, (500.0, 990.0, 999.0, 1_000.0));
+        let parts = latency.parts.unwrap();
+        let read = (parts.pushed_ms, parts.started_ms, parts.read_ms);
+        assert_eq!(read, (500.0, 1_000.0, 1_500.0));
     }
 
     /// One task that takes long delays nobody else's time, and everybody's is counted from when it was due.
     #[tokio::test]
     async fn a_stall_is_charged_to_all_whom_it_delays() {
-        let took = open_load(1_000, Duration::from_millis(100), |number| async move {
+        let ways = open_load(1_000, Duration::from_millis(100), |number| async move {
             if number == WARM_UP as usize {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            Ok(())
+            Ok(None)
         })
         .await
         .unwrap();
-        assert_eq!(took.len(), 100);
-        let late = took
+        assert_eq!(ways.len(), 100);
+        let late = ways
             .iter()
-            .filter(|took| **took > Duration::from_millis(10));
-        assert!(late.count() >= 30, "{took:?}");
+            .filter(|way| way.took > Duration::from_millis(10));
+        assert!(late.count() >= 30);
     }
 }

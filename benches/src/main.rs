@@ -2,7 +2,12 @@
 
 use clap::Parser;
 use goflow_bench::args::Cli;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
+
+/// As in goflow's own processes.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ pub mod memory;
 mod wire;
 
 pub use error::Error;
-pub use wire::{Undecodable, WIRE_VERSION, Wire};
+pub use wire::{DispatchId, Undecodable, WIRE_VERSION, Wire};
 
 /// Largest checkpoint, in bytes.
 pub const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;

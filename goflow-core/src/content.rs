@@ -1,7 +1,9 @@
 //! Content: opaque bytes with the type that says how to read them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The content type of JSON.
 pub const JSON: &str = "application/json";
@@ -16,12 +18,13 @@ pub struct Content {
     /// The bytes, exactly as they were given.
     pub bytes: Bytes,
     /// A media type, such as `application/json`.
-    pub content_type: String,
+    #[serde(deserialize_with = "content_type")]
+    pub content_type: Cow<'static, str>,
 }
 
 impl Content {
     /// Bytes of any content type.
-    pub fn new(bytes: impl Into<Bytes>, content_type: impl Into<String>) -> Self {
+    pub fn new(bytes: impl Into<Bytes>, content_type: impl Into<Cow<'static, str>>) -> Self {
         Self {
             bytes: bytes.into(),
             content_type: content_type.into(),
@@ -72,6 +75,17 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
+}
+
+/// A content type as it came, without memory of its own if it is one of those that goflow names.
+fn content_type<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
+    /// Only so is it borrowed where that can be.
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let Text(text) = Text::deserialize(from)?;
+    let known = [JSON, TEXT, BINARY].into_iter().find(|name| *name == text);
+    Ok(known.map_or_else(|| text.into_owned().into(), Cow::Borrowed))
 }
 
 impl std::fmt::Debug for Content {

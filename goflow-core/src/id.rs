@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -90,7 +91,7 @@ impl fmt::Display for StoreId {
 /// route belongs to an engine whose records end with its process, and may be dropped some time after.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Route(String);
+pub struct Route(Arc<str>);
 
 impl Route {
     const LASTING: &str = "lasting-";
@@ -103,7 +104,7 @@ impl Route {
         } else {
             Self::PASSING
         };
-        Self(format!("{kind}{}", store.0.simple()))
+        Self(format!("{kind}{}", store.0.simple()).into())
     }
 
     /// The route as text: a single subject token.
@@ -132,7 +133,7 @@ impl TryFrom<String> for Route {
             !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric())
         };
         if name.is_some_and(legal) {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidRoute(text.chars().take(80).collect()))
         }
@@ -141,7 +142,7 @@ impl TryFrom<String> for Route {
 
 impl From<Route> for String {
     fn from(route: Route) -> String {
-        route.0
+        route.0.as_ref().to_owned()
     }
 }
 

@@ -114,8 +114,8 @@ pub fn check(spec: &TaskSpec) -> Result<(), Error> {
         .headers
         .iter()
         .chain(&spec.tags)
-        .flat_map(|(k, v)| [k, v])
-        .chain([&spec.payload.content_type]);
+        .flat_map(|(k, v)| [k.as_str(), v])
+        .chain([&*spec.payload.content_type]);
     for text in texts {
         if text.contains('\0') {
             return Err(Error::invalid(

@@ -1,5 +1,6 @@
 //! What a worker says of a delivery: the outcome of an attempt, or why there was none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ pub struct Outcome {
     pub finished_at: OffsetDateTime,
     /// The task itself, when the store holds no row of it. A success leaves the payload empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Box<TaskSpec>>,
+    pub spec: Option<Arc<TaskSpec>>,
 }
 
 impl Outcome {

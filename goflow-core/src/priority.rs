@@ -33,6 +33,13 @@ impl Priority {
     pub fn lane(self, queue: &QueueName) -> String {
         format!("{queue}.{}", self.0)
     }
+
+    /// Whether `lane` is the channel of the tasks with this priority in `queue`.
+    pub(crate) fn is_lane(self, queue: &QueueName, lane: &str) -> bool {
+        let priority = lane.strip_prefix(queue.as_str());
+        let priority = priority.and_then(|rest| rest.strip_prefix('.'));
+        priority.is_some_and(|priority| priority.as_bytes() == [b'0' + self.0])
+    }
 }
 
 impl Default for Priority {

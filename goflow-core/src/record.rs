@@ -1,5 +1,6 @@
 //! What the store knows of a task, and how to ask for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::task::TaskSpec;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
     /// What was pushed. In lists the payload may have been left out: see [`TaskRecord::payload_omitted`].
-    pub spec: TaskSpec,
+    pub spec: Arc<TaskSpec>,
     /// Where it is in its life; [`State::Running`] only after heartbeats were laid over the record.
     pub state: State,
     /// The attempt that is under way, comes next or was the last, from 1.

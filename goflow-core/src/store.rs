@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ pub use error::Error;
 pub const DISPATCH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// When a row is looked at again that a live worker holds although its dispatch is in doubt.
-pub const HELD_FOR: Duration = Duration::from_secs(30);
+pub const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -188,7 +189,7 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
 #[derive(Debug, Clone)]
 pub struct NewTasks {
     /// The tasks, 1 to [`MAX_BATCH`](crate::limits::MAX_BATCH).
-    pub tasks: Vec<TaskSpec>,
+    pub tasks: Vec<Arc<TaskSpec>>,
     /// Makes the request repeatable; only with a single task.
     pub key: Option<IdempotencyKey>,
 }
@@ -230,7 +231,7 @@ pub enum Applied {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dispatch {
     /// The task.
-    pub spec: TaskSpec,
+    pub spec: Arc<TaskSpec>,
     /// The attempt it is for.
     pub attempt: u32,
     /// The decision to dispatch.

@@ -1,6 +1,7 @@
 //! A task as someone pushes it, and as the store and the broker carry it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -283,7 +284,7 @@ pub enum Start {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskMessage {
     /// The task.
-    pub spec: TaskSpec,
+    pub spec: Arc<TaskSpec>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// Which decision to dispatch sent this message, from 1.

@@ -84,10 +84,12 @@ impl<T: Wire> NatsBroker<T> {
 
     /// A message as it goes out. `last` is where the one before went: most go to the same channel.
     fn outgoing(&self, message: &T, last: &mut Option<Arc<Address>>) -> Result<Outgoing, Error> {
-        let channel = message.channel();
         let address = match last {
-            Some(last) if *last.channel == *channel => last.clone(),
-            _ => last.insert(Arc::new((self.address)(&channel)?)).clone(),
+            Some(last) if message.goes_to(&last.channel) => last.clone(),
+            _ => {
+                let address = (self.address)(&message.channel())?;
+                last.insert(Arc::new(address)).clone()
+            }
         };
         let payload = message.encode().map_err(|error| Error::Refused {
             reason: error.to_string(),
@@ -98,7 +100,7 @@ impl<T: Wire> NatsBroker<T> {
         }
         Ok(Outgoing {
             subject: address.subject(message.token()).into(),
-            id: message.message_id(),
+            id: message.id().to_string(),
             payload: payload.into(),
             address,
         })

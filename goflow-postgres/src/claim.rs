@@ -33,7 +33,7 @@ impl PostgresStore {
             None => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
         };
         let rows: Vec<ClaimRow> = claim
-            .fetch_all(&self.writes)
+            .fetch_all(&self.pools.writes)
             .await
             .map_err(|error| translate("claim due", error))?;
         let mut due = Due::default();
@@ -72,7 +72,7 @@ impl PostgresStore {
     }
 
     async fn try_expire(&self, late: &[Uuid]) -> Result<Vec<Tombstone>, sqlx::Error> {
-        let mut tx = self.writes.begin().await?;
+        let mut tx = self.pools.writes.begin().await?;
         let rows: Vec<LiveRow> = sqlx::query_as(sql::LOCK_ROWS)
             .bind(late)
             .fetch_all(&mut *tx)
@@ -127,7 +127,7 @@ impl PostgresStore {
                 .bind(&ids)
                 .bind(&counts)
                 .bind(broker)
-                .fetch_one(&self.writes)
+                .fetch_one(&self.pools.writes)
                 .await;
             match done {
                 Ok(bound) => return Ok(bound),
@@ -142,7 +142,7 @@ impl PostgresStore {
         let woken = sqlx::query(sql::WAKE_UNSERVED)
             .bind(queue.as_str())
             .bind(types)
-            .execute(&self.writes)
+            .execute(&self.pools.writes)
             .await;
         woken
             .map(|done| done.rows_affected())

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::error::{translate, unreachable, within};
 use crate::options::Options;
-use crate::store::PostgresStore;
+use crate::store::{Pools, PostgresStore};
 use crate::{migrate, sql};
 
 /// How long the first connection may take.
@@ -40,11 +40,14 @@ pub async fn connect(options: Options) -> Result<PostgresStore, Error> {
     })
     .await?;
     first.close().await.ok();
-    let half = (options.max_connections / 2).max(1);
-    let writes = pool(half, &connect_options, sql::WRITE_SESSION);
-    let queries = pool(half, &connect_options, sql::QUERY_SESSION);
+    let share = |part: u32| (options.max_connections / part).max(1);
+    let pools = Pools {
+        writes: pool(share(2), &connect_options, sql::KEYED_SESSION),
+        lookups: pool(share(4), &connect_options, sql::KEYED_SESSION),
+        queries: pool(share(4), &connect_options, sql::QUERY_SESSION),
+    };
     tracing::debug!(store = %id, "connected to postgres");
-    Ok(PostgresStore::new(id, options, writes, queries))
+    Ok(PostgresStore::new(id, options, pools))
 }
 
 pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, Error> {

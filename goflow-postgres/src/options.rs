@@ -10,7 +10,8 @@ pub struct Options {
     /// Where the database is: `postgres://user:password@host:port/database?sslmode=verify-full`. Default: the
     /// database `goflow` on this machine.
     pub url: String,
-    /// Most connections: half of them for changes, half for queries, one each at least. Default: 8.
+    /// Most connections: half of them for changes, a quarter for single tasks, a quarter for lists and counts; one each
+    /// at least. Default: 8.
     pub max_connections: u32,
     /// Prepared statements kept per connection. Default: 100. Zero keeps none, as a PgBouncer that pools by
     /// transaction needs it.

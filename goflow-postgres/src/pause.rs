@@ -13,14 +13,14 @@ impl PostgresStore {
         let text = if paused { sql::PAUSE } else { sql::RESUME };
         let done = sqlx::query(text)
             .bind(queue.as_str())
-            .execute(&self.writes)
+            .execute(&self.pools.writes)
             .await;
         done.map(|_| ()).map_err(|error| translate("pause", error))
     }
 
     pub(crate) async fn find_paused(&self) -> Result<Vec<QueueName>, Error> {
         let names: Result<Vec<String>, _> = sqlx::query_scalar(sql::PAUSED)
-            .fetch_all(&self.queries)
+            .fetch_all(&self.pools.queries)
             .await;
         let queues = names.and_then(|names| {
             let queue = |name: String| name.try_into().map_err(undecodable);

@@ -1,5 +1,6 @@
 //! Pushing within a caller's transaction: the task exists if, and as soon as, what it belongs to does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use goflow_core::limits::{MAX_BATCH, MAX_BATCH_BYTES};
@@ -69,7 +70,8 @@ pub async fn push_many_in(
     push(connection, specs).await
 }
 
-async fn push(connection: &mut PgConnection, tasks: Vec<TaskSpec>) -> Result<Vec<TaskId>, Error> {
+async fn push(connection: &mut PgConnection, specs: Vec<TaskSpec>) -> Result<Vec<TaskId>, Error> {
+    let tasks = specs.into_iter().map(Arc::new).collect();
     let request = NewTasks { tasks, key: None };
     if let Some(error) = unfit(&request) {
         return Err(error.into());

@@ -121,16 +121,8 @@ impl PostgresStore {
     }
 
     async fn try_get(&self, id: TaskId) -> Result<Option<TaskRecord>, sqlx::Error> {
-        let mut connection = self.queries.acquire().await?;
-        // Cheap, and enough for whoever polls for the end of a task.
-        let live: Option<RecordRow> = sqlx::query_as(sql::GET_LIVE)
-            .bind(id.as_uuid())
-            .fetch_optional(&mut *connection)
-            .await?;
-        match live {
-            Some(row) => TaskRecord::try_from(row).map(Some),
-            None => find(&mut connection, id).await,
-        }
+        let mut connection = self.pools.lookups.acquire().await?;
+        find(&mut connection, id).await
     }
 
     pub(crate) async fn list_page(
@@ -189,7 +181,7 @@ impl PostgresStore {
             .bind(filter.queue.as_ref().map(QueueName::as_str))
             .bind(states)
             .bind(i32::try_from(MAX_LISTED_CONTENT).unwrap_or(i32::MAX))
-            .fetch_all(&self.queries)
+            .fetch_all(&self.pools.queries)
             .await?;
         let more = rows.len() > limit;
         let tasks: Vec<TaskRecord> = rows
@@ -210,7 +202,7 @@ impl PostgresStore {
             .bind(since)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .bind(MAX_DEAD)
-            .fetch_all(&self.queries)
+            .fetch_all(&self.pools.queries)
             .await;
         let groups = rows.and_then(|rows| rows.into_iter().map(DeadGroup::try_from).collect());
         groups.map_err(|error| translate("group dead", error))
@@ -224,10 +216,10 @@ impl PostgresStore {
 
     async fn try_count(&self) -> Result<Vec<QueueCounts>, sqlx::Error> {
         let rows: Vec<QueueRow> = sqlx::query_as(sql::COUNT_QUEUES)
-            .fetch_all(&self.queries)
+            .fetch_all(&self.pools.queries)
             .await?;
         let unserved: Vec<(String, String, i64)> = sqlx::query_as(sql::COUNT_UNSERVED)
-            .fetch_all(&self.queries)
+            .fetch_all(&self.pools.queries)
             .await?;
         let mut by_queue: BTreeMap<String, Vec<(TaskType, u64)>> = BTreeMap::new();
         for (queue, task_type, tasks) in unserved {

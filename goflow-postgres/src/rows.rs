@@ -1,6 +1,7 @@
 //! Rows as the port knows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use goflow_core::record::{FailedAttempt, TaskRecord};
@@ -52,7 +53,7 @@ impl TryFrom<SpecRow> for TaskSpec {
             task_type: row.task_type.try_into().map_err(undecodable)?,
             payload: Content {
                 bytes: Bytes::from(row.payload),
-                content_type: row.content_type,
+                content_type: row.content_type.into(),
             },
             headers: row.headers.map(|headers| headers.0).unwrap_or_default(),
             tags: row.tags.map(|tags| tags.0).unwrap_or_default(),
@@ -85,7 +86,7 @@ impl TryFrom<DispatchRow> for Dispatch {
     type Error = sqlx::Error;
     fn try_from(row: DispatchRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            spec: row.spec.try_into()?,
+            spec: Arc::new(row.spec.try_into()?),
             attempt: count(row.attempt),
             dispatch: count(row.dispatch),
         })
@@ -140,14 +141,14 @@ impl TryFrom<RecordRow> for TaskRecord {
         let result = row.result.zip(row.result_content_type);
         let attempts = row.attempts.map(|attempts| attempts.0).unwrap_or_default();
         Ok(Self {
-            spec: row.spec.try_into()?,
+            spec: Arc::new(row.spec.try_into()?),
             state: row.state.parse().map_err(undecodable)?,
             attempt: count(row.attempt),
             max_attempts: count(row.attempt_limit),
             dispatch: count(row.dispatch),
             result: result.map(|(bytes, content_type)| Content {
                 bytes: Bytes::from(bytes),
-                content_type,
+                content_type: content_type.into(),
             }),
             error: row.error,
             attempts: attempts.into_iter().map(FailedAttempt::from).collect(),

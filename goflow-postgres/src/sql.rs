@@ -14,10 +14,10 @@ mod list;
 pub(crate) use list::LISTS;
 pub(crate) use list::{ListShape, States, Tables, list};
 
-/// What a connection for changes sets. Plans must not depend on statistics: a table goes from empty to a
+/// What a connection for changes and for single tasks sets. Plans must not depend on statistics: a table goes from empty to a
 /// million rows in seconds, and a cached plan that reads all of it would stay for a minute. One plan for all
 /// arguments is good enough then, and to plan for hundreds of them is dear.
-pub(crate) const WRITE_SESSION: &str = "
+pub(crate) const KEYED_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
     set tcp_user_timeout = '10s'; set jit = off; set plan_cache_mode = force_generic_plan;
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off";
@@ -148,10 +148,9 @@ statements! {
                     as t (", spec!(), ", wait_us, run_at, expires_us, expires_at)
             ) t")), "
         returning id, not waiting as dispatch_now";
-    /// Accepts tasks that ask for nothing unusual; they are due for a sweep after `$9`.
-    INSERT_PLAIN = insert_tasks!(plain!(), plain!(), "$9", concat!("
-            select t.*, false as later, 0::bigint as wait, null::timestamptz as deadline_at
-            from unnest(", plain_arrays!(), ") as t (", plain!(), ")"));
+    /// Accepts tasks that ask for nothing unusual; they are due for a sweep after `$9`. Refuses all if one of them, whose
+    /// ids lie between `$10` and `$11`, has ended since `$12`.
+    ACCEPT_PLAIN = "select gf_accept(", plain_arrays!(), ", $9, $10, $11, $12)";
     /// Takes back what was accepted in the same transaction.
     DELETE_TASKS = "delete from gf_task where id = any($1)";
     /// How many tasks are unfinished, up to a number.
@@ -285,7 +284,7 @@ statements! {
                 not waiting and id in (select h.id from unnest($2::uuid[]) as h (id)) as held
             from gf_task where due_at <= now() order by due_at limit $1 for update skip locked
         ), held as (
-            update gf_task t set due_at = least(now() + interval '30 s', t.deadline_at)
+            update gf_task t set due_at = least(now() + interval '10 s', t.deadline_at)
             where t.id = any(array(select id from due where held and not late))
         ), ", claimed!();
     /// The same of those rows for which it does not matter what workers hold.
@@ -354,8 +353,6 @@ statements! {
         where id = $1 and finished_at >= $2 and state in ('failed', 'crashed', 'expired', 'cancelled')
             and options->'unique'->>'key' is not null and options->'unique'->'period' is null";
 
-    /// A task that has not ended.
-    GET_LIVE = whole_live!();
     /// A task, by one look at everything.
     GET = whole_live!(), " union all ", whole_history!(), " limit 1";
     /// Unfinished tasks by queue; ids are compared as text because there is no `min(uuid)`.

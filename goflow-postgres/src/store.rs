@@ -29,8 +29,7 @@ const SHORT: Duration = Duration::from_secs(2);
 pub struct PostgresStore {
     id: StoreId,
     pub(crate) options: Options,
-    pub(crate) writes: PgPool,
-    pub(crate) queries: PgPool,
+    pub(crate) pools: Pools,
     pub(crate) live: LiveCount,
     /// The in-process broker that this store's claim was made for.
     pub(crate) claimed_for: Mutex<Option<Uuid>>,
@@ -38,14 +37,24 @@ pub struct PostgresStore {
     pub(crate) rebinding: AtomicBool,
 }
 
+/// The connections, by what they are for: none waits for those that take longer.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// Changes.
+    pub(crate) writes: PgPool,
+    /// Single tasks.
+    pub(crate) lookups: PgPool,
+    /// Lists and counts.
+    pub(crate) queries: PgPool,
+}
+
 impl PostgresStore {
-    pub(crate) fn new(id: StoreId, options: Options, writes: PgPool, queries: PgPool) -> Self {
+    pub(crate) fn new(id: StoreId, options: Options, pools: Pools) -> Self {
         let live = LiveCount::new(options.max_live);
         Self {
             id,
             options,
-            writes,
-            queries,
+            pools,
             live,
             claimed_for: Mutex::new(None),
             rebinding: AtomicBool::new(false),
@@ -76,7 +85,7 @@ impl TaskStore for PostgresStore {
 
     async fn ping(&self) -> Result<(), Error> {
         within(SHORT, "ping", async {
-            let answer = sqlx::query(sql::PING).execute(&self.writes).await;
+            let answer = sqlx::query(sql::PING).execute(&self.pools.writes).await;
             answer.map(|_| ()).map_err(|error| translate("ping", error))
         })
         .await
@@ -146,8 +155,9 @@ impl TaskStore for PostgresStore {
     async fn close(&self) {
         let close = async {
             self.release_claim().await;
-            self.writes.close().await;
-            self.queries.close().await;
+            self.pools.writes.close().await;
+            self.pools.lookups.close().await;
+            self.pools.queries.close().await;
         };
         if tokio::time::timeout(SHORT, close).await.is_err() {
             tracing::warn!("postgres did not answer in time when its connections were closed");

@@ -71,7 +71,7 @@ fn of_type(task_type: &str) -> TaskSpec {
 
 fn one(spec: TaskSpec) -> NewTasks {
     NewTasks {
-        tasks: vec![spec],
+        tasks: vec![spec.into()],
         key: None,
     }
 }

@@ -83,7 +83,7 @@ struct Executable {
 #[async_trait]
 impl Handler for Executable {
     async fn call(&self, ctx: Ctx, payload: Content) -> Result<Content, HandlerError> {
-        let control = Control::open(ctx.last_checkpoint())
+        let control = Control::open(&self.guard.prefix(), ctx.last_checkpoint())
             .map_err(|error| HandlerError::retry(format!("make the handler's pipe: {error}")))?;
         let mut child = self.spawn(&ctx, &control)?;
         let mut output = Output {

@@ -4,7 +4,7 @@
 //! worker with executable handlers starts its own program once more, as a guard that holds the end of a pipe. When
 //! the worker is gone, however it went, the pipe is closed; the guard then kills every process whose environment
 //! carries the worker's token in `GF_GUARD`, which handlers hand down to all their children, whatever group or
-//! session these have moved to.
+//! session these have moved to, and removes their directories.
 //!
 //! A descendant that was started with an emptied environment escapes. The guard needs `/proc`: on systems other
 //! than Linux there is none, and handlers of a worker that was killed go on.
@@ -85,6 +85,11 @@ impl Guard {
         lock(&self.state).child.as_ref().map(Child::id)
     }
 
+    /// How the names of the directories for temporary files begin that the guard removes.
+    pub(crate) fn prefix(&self) -> String {
+        prefix(&self.token)
+    }
+
     /// Sees to it that the guard runs, and gives the value of [`VARIABLE`] for what is to be started.
     pub(crate) fn watch(&self) -> io::Result<String> {
         if Path::new(PROC).exists() {
@@ -118,6 +123,10 @@ impl Drop for Guard {
             child.stdin = None;
         }
     }
+}
+
+fn prefix(token: &str) -> String {
+    format!("gf-handler-{token}-")
 }
 
 fn spawn(program: &Path, token: &str) -> io::Result<Child> {

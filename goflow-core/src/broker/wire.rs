@@ -1,7 +1,12 @@
 //! The wire format: a MessagePack map with a version. Unknown fields are ignored, so that it can grow.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+use std::hash::Hash;
 
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::id::TaskId;
 use crate::limits;
 use crate::outcome::OutcomeBatch;
 use crate::task::TaskMessage;
@@ -51,14 +56,20 @@ struct Version {
 
 /// A message that a [`Broker`](super::Broker) moves.
 pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// What tells it from other messages, and not from another publish of the same.
+    type Id: fmt::Display + Hash + Eq + Copy + Send + Sync;
+
     /// The channel it goes to.
     fn channel(&self) -> String;
+
+    /// Whether it goes to this channel: for less than it costs to name it.
+    fn goes_to(&self, channel: &str) -> bool;
 
     /// A token that says more of it, for subjects: the type of a task.
     fn token(&self) -> &str;
 
     /// The id by which a broker knows a repeated publish.
-    fn message_id(&self) -> String;
+    fn id(&self) -> Self::Id;
 
     /// Refuses what decodes but cannot be meant.
     ///
@@ -107,17 +118,41 @@ pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     }
 }
 
+/// The id of a message that asks for an attempt: shown as `<task>:<dispatch>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DispatchId {
+    /// The task.
+    pub task: TaskId,
+    /// Which decision to dispatch it was, from 1.
+    pub dispatch: u32,
+}
+
+impl fmt::Display for DispatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.task, self.dispatch)
+    }
+}
+
 impl Wire for TaskMessage {
+    type Id = DispatchId;
+
     fn channel(&self) -> String {
         self.spec.lane()
+    }
+
+    fn goes_to(&self, channel: &str) -> bool {
+        self.spec.priority.is_lane(&self.spec.queue, channel)
     }
 
     fn token(&self) -> &str {
         self.spec.task_type.as_str()
     }
 
-    fn message_id(&self) -> String {
-        format!("{}:{}", self.spec.id, self.dispatch)
+    fn id(&self) -> DispatchId {
+        DispatchId {
+            task: self.spec.id,
+            dispatch: self.dispatch,
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -129,16 +164,22 @@ impl Wire for TaskMessage {
 }
 
 impl Wire for OutcomeBatch {
+    type Id = Uuid;
+
     fn channel(&self) -> String {
         self.route.as_str().to_owned()
+    }
+
+    fn goes_to(&self, channel: &str) -> bool {
+        self.route.as_str() == channel
     }
 
     fn token(&self) -> &str {
         "outcomes"
     }
 
-    fn message_id(&self) -> String {
-        self.id.to_string()
+    fn id(&self) -> Uuid {
+        self.id
     }
 
     fn check(&self) -> Result<(), String> {
@@ -170,12 +211,16 @@ mod tests {
             .header("a", "b");
         let route = Route::of_store(StoreId(uuid::Uuid::nil()), true);
         TaskMessage {
-            spec: task.spec,
+            spec: task.spec.into(),
             attempt: 1,
             dispatch: 1,
             route,
             recorded: true,
         }
+    }
+
+    fn spec_of(message: &mut TaskMessage) -> &mut crate::task::TaskSpec {
+        std::sync::Arc::make_mut(&mut message.spec)
     }
 
     #[test]
@@ -235,10 +280,10 @@ mod tests {
     fn what_is_beyond_the_limits_is_refused() {
         let beyond = time::macros::datetime!(9999-12-31 23:59:59 -23:59);
         let mut forged = message();
-        forged.spec.timeout = Some(std::time::Duration::MAX);
+        spec_of(&mut forged).timeout = Some(std::time::Duration::MAX);
         assert!(TaskMessage::decode(&forged.encode().unwrap()).is_err());
         let mut forged = message();
-        forged.spec.deadline = Some(crate::Deadline::At(beyond));
+        spec_of(&mut forged).deadline = Some(crate::Deadline::At(beyond));
         assert!(TaskMessage::decode(&forged.encode().unwrap()).is_err());
         let batch = OutcomeBatch {
             id: uuid::Uuid::nil(),

@@ -104,7 +104,7 @@ async fn commit(core: &Core, group: Vec<Request>) {
 /// A push without a row on its way to the broker.
 #[derive(Debug)]
 pub(super) struct Publish {
-    pub(super) spec: TaskSpec,
+    pub(super) spec: Arc<TaskSpec>,
     pub(super) reply: oneshot::Sender<Result<TaskId, Error>>,
 }
 

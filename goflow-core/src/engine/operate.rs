@@ -1,5 +1,6 @@
 //! What operators do: many tasks at once, queues, workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -146,7 +147,7 @@ impl Engine {
                 state: record.state,
             });
         }
-        let mut spec = record.spec;
+        let mut spec = Arc::unwrap_or_clone(record.spec);
         spec.id = TaskId::new();
         spec.retry_of = Some(id);
         spec.start = Start::Now;

@@ -1,5 +1,6 @@
 //! Pushing: checks, room, deadlines, and the names of repeatable pushes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -38,7 +39,7 @@ impl Engine {
         let ids = self
             .accept_in_time(
                 NewTasks {
-                    tasks: vec![spec],
+                    tasks: vec![Arc::new(spec)],
                     key,
                 },
                 patience,
@@ -59,7 +60,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         check_batch(&tasks)?;
-        let tasks = tasks.into_iter().map(|task| task.spec).collect();
+        let tasks = tasks.into_iter().map(|task| Arc::new(task.spec)).collect();
         self.accept_in_time(NewTasks { tasks, key: None }, patience)
             .await
     }
@@ -111,6 +112,7 @@ impl Engine {
     async fn publish(&self, spec: TaskSpec) -> Result<TaskId, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
+        let spec = Arc::new(spec);
         let published = async {
             self.publish
                 .send(accept::Publish { spec, reply })

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use crate::ambient;
@@ -73,55 +74,6 @@ impl Lanes {
         found.map_or("", |(_, name)| name)
     }
 
-    /// Takes up to `wanted` tasks of those that are there, urgent ones first. Quick; not to be dropped halfway,
-    /// for what it has taken by then would be back only when its lease has expired.
-    pub(super) async fn take(
-        &self,
-        broker: &dyn Broker<TaskMessage>,
-        wanted: usize,
-    ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
-        let mut taken = Vec::new();
-        for lane in self.order.lanes(ambient::chance()) {
-            if taken.len() == wanted || self.is_passed_over(lane) {
-                continue;
-            }
-            match broker
-                .dequeue(self.name(lane), wanted - taken.len(), Duration::ZERO)
-                .await
-            {
-                Ok(more) => {
-                    self.note(lane, more.is_empty());
-                    taken.extend(more);
-                }
-                Err(error) if taken.is_empty() => return Err(error),
-                // It will come again; what is in hand counts.
-                Err(_) => break,
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Waits up to `wait` for tasks of any lane, and takes those of the first that has some. Cancel-safe, as
-    /// [`Broker::dequeue`] is.
-    pub(super) async fn wait(
-        &self,
-        broker: &dyn Broker<TaskMessage>,
-        wanted: usize,
-        wait: Duration,
-    ) -> Result<Vec<Delivery<TaskMessage>>, Error> {
-        let dequeue =
-            |lane| async move { (lane, broker.dequeue(self.name(lane), wanted, wait).await) };
-        let mut waiting: FuturesUnordered<_> = Priority::ALL.into_iter().map(dequeue).collect();
-        while let Some((lane, taken)) = waiting.next().await {
-            let taken = taken?;
-            if !taken.is_empty() {
-                self.note(lane, false);
-                return Ok(taken);
-            }
-        }
-        Ok(Vec::new())
-    }
-
     fn is_passed_over(&self, lane: Priority) -> bool {
         let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
         empty[usize::from(lane.get())].is_some_and(|found| found.elapsed() < PASS_OVER)
@@ -133,9 +85,166 @@ impl Lanes {
     }
 }
 
+type Taken = Vec<Delivery<TaskMessage>>;
+
+/// Takes from the lanes of a queue. Waits for lanes that are empty go on while others are taken from: to begin and to
+/// end them for every task would cost more than the task.
+pub(super) struct Taker<'a> {
+    lanes: &'a Lanes,
+    broker: &'a dyn Broker<TaskMessage>,
+    waits: FuturesUnordered<BoxFuture<'a, (Priority, Result<Taken, Error>)>>,
+    /// Of which lanes there is one.
+    waited_for: [bool; 4],
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn new(lanes: &'a Lanes, broker: &'a dyn Broker<TaskMessage>) -> Self {
+        Self {
+            lanes,
+            broker,
+            waits: FuturesUnordered::new(),
+            waited_for: [false; 4],
+        }
+    }
+
+    /// Takes up to `wanted` tasks of those that are there, urgent ones first; some more if waits have ended with them.
+    /// Quick; not to be dropped halfway, for what it has taken by then would be back only when its lease has expired.
+    pub(super) async fn take(&mut self, wanted: usize) -> Result<Taken, Error> {
+        let mut taken = Vec::new();
+        while let Some(Some(ended)) = self.waits.next().now_or_never() {
+            match self.ended(ended) {
+                Ok(more) => taken.extend(more),
+                Err(error) if taken.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        // Each may bring one.
+        if wanted < taken.len() + self.waits.len() {
+            self.withdraw();
+        }
+        for lane in self.lanes.order.lanes(ambient::chance()) {
+            let waits = self.waited_for[usize::from(lane.get())];
+            if taken.len() >= wanted || waits || self.lanes.is_passed_over(lane) {
+                continue;
+            }
+            let name = self.lanes.name(lane);
+            let dequeued = self
+                .broker
+                .dequeue(name, wanted - taken.len(), Duration::ZERO);
+            match dequeued.await {
+                Ok(more) => {
+                    self.lanes.note(lane, more.is_empty());
+                    taken.extend(more);
+                }
+                Err(error) if taken.is_empty() => return Err(error),
+                // It will come again; what is in hand counts.
+                Err(_) => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Waits for a task of any lane: the first one, for what comes with it can be taken then. None when the wait for
+    /// a lane has ended without, after `wait` at most. Cancel-safe, as [`Broker::dequeue`] is.
+    pub(super) async fn wait(&mut self, wait: Duration) -> Result<Taken, Error> {
+        let (lanes, broker) = (self.lanes, self.broker);
+        for lane in Priority::ALL {
+            let waits = &mut self.waited_for[usize::from(lane.get())];
+            if !std::mem::replace(waits, true) {
+                let dequeued =
+                    async move { (lane, broker.dequeue(lanes.name(lane), 1, wait).await) };
+                self.waits.push(dequeued.boxed());
+            }
+        }
+        match self.waits.next().await {
+            Some(ended) => self.ended(ended),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Ends all waits: what is under way to one goes back to the queue.
+    pub(super) fn withdraw(&mut self) {
+        self.waits.clear();
+        self.waited_for = [false; 4];
+    }
+
+    fn ended(&mut self, (lane, taken): (Priority, Result<Taken, Error>)) -> Result<Taken, Error> {
+        self.waited_for[usize::from(lane.get())] = false;
+        let taken = taken?;
+        if !taken.is_empty() {
+            self.lanes.note(lane, false);
+        }
+        Ok(taken)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::broker::{Connection, memory};
+    use crate::id::{Route, StoreId};
+    use crate::task::Task;
+
+    async fn submit(broker: &Connection, priority: u8) {
+        let task = Task::json("t", &priority).unwrap();
+        let message = TaskMessage {
+            spec: task.priority(priority.try_into().unwrap()).spec.into(),
+            attempt: 1,
+            dispatch: 1,
+            route: Route::of_store(StoreId(Uuid::nil()), false),
+            recorded: true,
+        };
+        broker.tasks.submit(vec![message]).await.remove(0).unwrap();
+    }
+
+    fn priorities(taken: &[Delivery<TaskMessage>]) -> Vec<u8> {
+        let of = |delivery: &Delivery<TaskMessage>| delivery.message.spec.priority.get();
+        taken.iter().map(of).collect()
+    }
+
+    /// A wait for one lane outlives tasks of another, and ends with the first task of its own.
+    #[tokio::test(start_paused = true)]
+    async fn waits_go_on_while_others_are_taken_from() {
+        let broker = memory::connect(memory::Options::default());
+        let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
+        let mut taker = Taker::new(&lanes, broker.tasks.as_ref());
+        assert!(taker.take(10).await.unwrap().is_empty());
+        let arrives = async {
+            tokio::task::yield_now().await;
+            submit(&broker, 1).await;
+            submit(&broker, 1).await;
+        };
+        let (taken, ()) = tokio::join!(taker.wait(DAY), arrives);
+        assert_eq!(priorities(&taken.unwrap()), [1], "one ends a wait");
+        assert_eq!(taker.waited_for, [true, false, true, true]);
+        assert_eq!(priorities(&taker.take(10).await.unwrap()), [1]);
+        submit(&broker, 0).await;
+        submit(&broker, 3).await;
+        submit(&broker, 3).await;
+        // Two by the waits that have ended with them, then what is left of the most urgent.
+        assert_eq!(priorities(&taker.take(10).await.unwrap()).len(), 3);
+        assert_eq!(taker.waited_for, [false, false, true, false]);
+    }
+
+    /// Who has no use for more leaves them to others.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_wanted_goes_back() {
+        let broker = memory::connect(memory::Options::default());
+        let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
+        let mut taker = Taker::new(&lanes, broker.tasks.as_ref());
+        let waited = tokio::time::timeout(Duration::from_millis(1), taker.wait(DAY)).await;
+        assert!(waited.is_err() && taker.waits.len() == 4);
+        assert!(taker.take(3).await.unwrap().is_empty());
+        assert_eq!(taker.waits.len(), 0, "four may bring more than three");
+        submit(&broker, 2).await;
+        let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
+        let mut other = Taker::new(&lanes, broker.tasks.as_ref());
+        assert_eq!(priorities(&other.take(1).await.unwrap()), [2]);
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn order(order: LaneOrder, chance: f64) -> Vec<u8> {
         order.lanes(chance).iter().map(|lane| lane.get()).collect()

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::held::{Held, Hold, QueueLease};
-use super::lanes::{LaneOrder, Lanes};
+use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
 use super::report::{self, Reporter};
 use super::tombs::Tombs;
@@ -166,9 +166,10 @@ impl Pool {
             return;
         };
         let mut quiet = self.quiet.subscribe();
+        let mut taker = Taker::new(&queue.lanes, self.connection.tasks.as_ref());
         let mut failing = false;
         while !self.draining.is_cancelled() {
-            match self.take(queue, &mut quiet).await {
+            match self.take(queue, &mut taker, &mut quiet).await {
                 Ok(jobs) => {
                     failing = false;
                     for job in jobs {
@@ -189,15 +190,19 @@ impl Pool {
         }
     }
 
-    /// Waits until the pool wants tasks, and takes and holds what there is; nothing when it drains meanwhile.
+    /// Waits until the pool wants tasks, and takes and holds what there is; nothing when it drains meanwhile, or none
+    /// came for a while.
     async fn take(
         &self,
         queue: &Queue,
+        taker: &mut Taker<'_>,
         quiet: &mut watch::Receiver<bool>,
     ) -> Result<Vec<Job>, Error> {
-        let broker = self.connection.tasks.as_ref();
         loop {
             let room = self.room.notified();
+            if *quiet.borrow() {
+                taker.withdraw();
+            }
             tokio::select! {
                 biased;
                 loud = quiet.wait_for(|quiet| !quiet) => drop(loud.map_err(|_| Error::Closed)?),
@@ -205,14 +210,14 @@ impl Pool {
             }
             let wanted = self.wanted();
             if wanted == 0 {
+                taker.withdraw();
                 tokio::select! { biased; () = room => continue, () = self.draining.cancelled() => return Ok(Vec::new()) }
             }
-            let mut taken = queue.lanes.take(broker, wanted).await?;
+            let mut taken = taker.take(wanted).await?;
             if taken.is_empty() {
-                // What is under way to a wait that is dropped goes back to the queue.
                 taken = tokio::select! {
                     biased;
-                    taken = queue.lanes.wait(broker, wanted, DEQUEUE_WAIT) => taken?,
+                    taken = taker.wait(DEQUEUE_WAIT) => taken?,
                     _ = quiet.wait_for(|quiet| *quiet) => continue,
                     () = self.draining.cancelled() => return Ok(Vec::new()),
                 };

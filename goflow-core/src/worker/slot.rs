@@ -1,6 +1,7 @@
 //! A slot: runs tasks, one at a time.
 
 use std::slice;
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -164,9 +165,9 @@ impl Pool {
             let mut spec = message.spec.clone();
             if matches!(verdict, Verdict::Succeeded(_)) {
                 // Both together may not fit one message, and no one runs it again.
-                spec.payload.bytes.clear();
+                Arc::make_mut(&mut spec).payload.bytes.clear();
             }
-            Box::new(spec)
+            spec
         });
         Outcome {
             task: message.spec.id,

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use goflow_core::{Deadline, Start, TaskSpec};
-use sqlx::PgConnection;
+use goflow_core::{Deadline, Start, TaskId, TaskSpec};
+use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::columns::{PlainColumns, Prepared, SpecColumns, is_plain, micros};
 use crate::error::exists;
-use crate::read::find_finished;
+use crate::read::{find_finished, finished_since};
 use crate::sql;
 
 /// Payload bytes in one statement, about.
@@ -30,19 +30,15 @@ pub(super) async fn insert(
     let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
     let mut rest = specs;
     while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|spec| {
-            let first = bytes == 0;
-            bytes += spec.payload.len().max(1);
-            first || bytes <= STATEMENT_BYTES
-        });
-        let (chunk, others) = rest.split_at(fits.count());
+        let (chunk, others) = rest.split_at(fitting(rest));
         rest = others;
         insert_chunk(connection, chunk, sweep, &mut later).await?;
     }
+    let unusual = specs.iter().filter(|spec| !is_plain(spec));
+    let unusual: Vec<Uuid> = unusual.map(|spec| spec.id.as_uuid()).collect();
     // A task that was accepted, ran and ended is not accepted again when its push is repeated. This comes last: one
     // that was about to end had a row, which the insert waited for.
-    if !find_finished(connection, &ids).await?.is_empty() {
+    if !find_finished(connection, &unusual).await?.is_empty() {
         sqlx::query(sql::DELETE_TASKS)
             .bind(ids)
             .execute(connection)
@@ -55,6 +51,45 @@ pub(super) async fn insert(
     Ok(later)
 }
 
+/// How many of these fit one statement: one at least.
+fn fitting(specs: &[&TaskSpec]) -> usize {
+    let mut bytes = 0;
+    let fit = specs.iter().take_while(|spec| {
+        let first = bytes == 0;
+        bytes += spec.payload.len().max(1);
+        first || bytes <= STATEMENT_BYTES
+    });
+    fit.count()
+}
+
+/// Whether [`insert_plain`] takes all of these.
+pub(super) fn are_plain(specs: &[&TaskSpec]) -> bool {
+    specs.iter().all(|spec| is_plain(spec)) && fitting(specs) == specs.len()
+}
+
+/// Makes the rows of tasks that ask for nothing unusual, by one statement, which is all that it takes.
+pub(super) async fn insert_plain(
+    executor: impl Executor<'_, Database = Postgres>,
+    specs: &[&TaskSpec],
+    sweep: Duration,
+) -> Result<(), sqlx::Error> {
+    let ids = || specs.iter().map(|spec| spec.id);
+    let (Some(first), Some(last)) = (ids().min(), ids().max()) else {
+        return Ok(());
+    };
+    let mut plain = PlainColumns::default();
+    specs.iter().for_each(|spec| plain.push(spec));
+    plain
+        .bind(sqlx::query(sql::ACCEPT_PLAIN))
+        .bind(micros(sweep))
+        .bind(TaskId::as_uuid(&first))
+        .bind(TaskId::as_uuid(&last))
+        .bind(finished_since(first))
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
 /// By a statement for those that ask for nothing unusual, which is cheaper, and one for the others.
 async fn insert_chunk(
     connection: &mut PgConnection,
@@ -62,22 +97,12 @@ async fn insert_chunk(
     sweep: Duration,
     later: &mut HashSet<Uuid>,
 ) -> Result<(), sqlx::Error> {
-    let mut plain = PlainColumns::default();
+    let (plain, others): (Vec<_>, Vec<_>) = specs.iter().copied().partition(|spec| is_plain(spec));
     let mut unusual = UnusualColumns::default();
-    for spec in specs {
-        if is_plain(spec) {
-            plain.push(spec);
-        } else {
-            unusual.push(spec)?;
-        }
+    for spec in others {
+        unusual.push(spec)?;
     }
-    if !plain.is_empty() {
-        plain
-            .bind(sqlx::query(sql::INSERT_PLAIN))
-            .bind(micros(sweep))
-            .execute(&mut *connection)
-            .await?;
-    }
+    insert_plain(&mut *connection, &plain, sweep).await?;
     if !unusual.spec.is_empty() {
         let rows = unusual
             .bind(sqlx::query(sql::INSERT_TASKS))

@@ -66,7 +66,7 @@ impl<'a> FinishColumns<'a> {
         self.result
             .push(finish.result.map(|content| content.bytes.as_ref()));
         self.result_content_type
-            .push(finish.result.map(|content| content.content_type.as_str()));
+            .push(finish.result.map(|content| &*content.content_type));
         let (error, keep) = match finish.error {
             LastError::AsItIs => (None, true),
             LastError::Set(error) => (error, false),

@@ -173,7 +173,7 @@ impl<'a> RowlessEnds<'a> {
         self.result
             .push(result.map(|content| content.bytes.as_ref()));
         self.result_content_type
-            .push(result.map(|content| content.content_type.as_str()));
+            .push(result.map(|content| &*content.content_type));
         self.error.push(match last_error(*state, task) {
             LastError::Set(error) => error,
             LastError::AsItIs => None,

@@ -71,7 +71,7 @@ impl PostgresStore {
             .bind(successes.started_at)
             .bind(successes.ended)
             .bind(class)
-            .fetch_all(&self.writes)
+            .fetch_all(&self.pools.writes)
             .await?;
         self.live
             .add(-i64::try_from(done.len()).unwrap_or(i64::MAX));

@@ -180,7 +180,7 @@ async fn a_new_broker_gets_a_large_backlog() {
     for _ in 0..25 {
         store
             .accept(&[NewTasks {
-                tasks: (0..1_000).map(|_| spec()).collect(),
+                tasks: (0..1_000).map(|_| spec().into()).collect(),
                 key: None,
             }])
             .await
@@ -215,7 +215,7 @@ async fn a_paused_engine_stops_nobody_for_long() {
     let bench = Bench::start().await;
     let (paused, store) = (bench.connect().await, bench.connect().await);
     let id = accept(&store, spec()).await;
-    let mut tx = paused.writes.begin().await.unwrap();
+    let mut tx = paused.pools.writes.begin().await.unwrap();
     sqlx::query(crate::sql::LOCK_ROWS)
         .bind(vec![id.as_uuid()])
         .fetch_all(&mut *tx)

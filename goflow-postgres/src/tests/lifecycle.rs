@@ -48,7 +48,7 @@ async fn retention_is_a_class() {
         let rowless = spec();
         let id = rowless.id;
         let rowless = Outcome {
-            spec: Some(Box::new(rowless)),
+            spec: Some(rowless.into()),
             ..success(id)
         };
         apply(&store, vec![rowless]).await;
@@ -251,7 +251,7 @@ async fn what_has_ended_is_found_among_many() {
     apply(&store, specs.iter().map(|spec| success(spec.id)).collect()).await;
     let new = spec();
     let together = |other: TaskSpec| NewTasks {
-        tasks: vec![new.clone(), other],
+        tasks: vec![new.clone().into(), other.into()],
         key: None,
     };
     // All of them lie between the two, then one.

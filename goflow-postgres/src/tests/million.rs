@@ -67,7 +67,6 @@ async fn no_question_reads_a_million_tasks() {
         .sql("select id from gf_history where finished_at < now() - interval '3 days' limit 1");
     let mut calls = vec![
         (sql::GET, format!("'{id}', now() - interval '6 days'")),
-        (sql::GET_LIVE, format!("'{id}'")),
         (sql::COUNT_QUEUES, String::new()),
         (sql::COUNT_UNSERVED, String::new()),
         (

@@ -133,7 +133,7 @@ async fn keys_past_their_day_are_forgotten() {
             body_hash: hash,
         };
         vec![NewTasks {
-            tasks: vec![spec()],
+            tasks: vec![spec().into()],
             key: Some(key),
         }]
     };

@@ -13,7 +13,7 @@ use crate::sql;
 async fn every_statement_fits_the_schema() {
     let bench = Bench::start().await;
     let mut connection = PgConnection::connect(&bench.url).await.unwrap();
-    for session in [sql::WRITE_SESSION, sql::QUERY_SESSION] {
+    for session in [sql::KEYED_SESSION, sql::QUERY_SESSION] {
         sqlx::raw_sql(session)
             .execute(&mut connection)
             .await
@@ -51,10 +51,10 @@ async fn migrating_reports_what_it_did() {
     // Two at once: one does it, the other waits.
     let (a, b) = tokio::join!(crate::migrate(&url), crate::migrate(&url));
     let (a, b) = (a.unwrap(), b.unwrap());
-    assert_eq!(a.version, 5);
+    assert_eq!(a.version, 6);
     assert_eq!(a.version, b.version);
     let again = crate::migrate(&url).await.unwrap();
-    assert_eq!((again.applied, again.version), (vec![], 5));
+    assert_eq!((again.applied, again.version), (vec![], 6));
     crate::connect(Options::new(&url))
         .await
         .unwrap()
@@ -68,9 +68,9 @@ async fn migrating_reports_what_it_did() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(newer.contains("version 99, newer than the 5"), "{newer}");
+    assert!(newer.contains("version 99, newer than the 6"), "{newer}");
     let newer = crate::migrate(&url).await.unwrap_err().to_string();
-    assert!(newer.contains("newer than the 5"), "{newer}");
+    assert!(newer.contains("newer than the 6"), "{newer}");
     server
         .execute(&url, "delete from _sqlx_migrations where version > 1")
         .unwrap();

@@ -75,7 +75,7 @@ async fn speed() {
             .map(|_| {
                 let spec = spec();
                 Outcome {
-                    spec: Some(Box::new(spec.clone())),
+                    spec: Some(spec.clone().into()),
                     ..success(spec.id)
                 }
             })

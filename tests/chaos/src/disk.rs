@@ -2,13 +2,17 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-/// How often what others freed meanwhile is taken, too.
-const FILLS: usize = 100;
+/// How much is taken at once: what turns out not to be there is given back, all of it.
+const STEP: u64 = 64 * 1024 * 1024;
+
+/// How long what others free meanwhile is taken, too.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A file system in memory of a given size. Dropping it takes it away; what is open in it goes on.
 #[derive(Debug)]
@@ -51,14 +55,16 @@ impl Disk {
         let ballast = File::create(self.ballast()).context("make the ballast")?;
         let mut length = 0;
         // Others write meanwhile, and free what they had.
-        for _ in 0..FILLS {
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
             let disk = statvfs(&self.path)?;
             let free = disk.f_bavail * disk.f_frsize;
             if free == 0 {
                 return Ok(());
             }
-            match fallocate(&ballast, FallocateFlags::empty(), length, free) {
-                Ok(()) => length += free,
+            let step = free.min(STEP);
+            match fallocate(&ballast, FallocateFlags::empty(), length, step) {
+                Ok(()) => length += step,
                 Err(rustix::io::Errno::NOSPC) => {}
                 Err(error) => return Err(error).context("fill the disk"),
             }

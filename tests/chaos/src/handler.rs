@@ -14,6 +14,10 @@ use goflow_core::{Content, Ctx, Error, HandlerError, Handlers, Raw, TaskId};
 use crate::ledger::{Entry, How, Ledger, Run};
 use crate::work::{Act, IN_PROCESS, Job, Outcome, SNOOZE};
 
+/// The variable with the process id of a stock worker, which it hands to its executables. Their parent would not do:
+/// the parent of one whose worker is killed as it starts is another.
+pub const WORKER: &str = "CHAOS_WORKER";
+
 /// Memory that a task may ask for.
 const MEMORY: usize = 64 * 1024 * 1024;
 
@@ -174,9 +178,8 @@ pub fn executable(place: &Place, payload: &[u8]) -> Result<Vec<u8>> {
     let task: TaskId = variable("GF_TASK_ID")?.parse().context("GF_TASK_ID")?;
     let attempt: u32 = variable("GF_ATTEMPT")?.parse().context("GF_ATTEMPT")?;
     let job: Job = serde_json::from_slice(payload).context("the payload")?;
-    let worker = rustix::process::getppid().context("a worker")?;
     let run = Run {
-        worker: worker.as_raw_nonzero().get().unsigned_abs(),
+        worker: variable(WORKER)?.parse().context(WORKER)?,
         number: std::process::id(),
     };
     let mut started = Started::new(place, &job, task, attempt, run)?;

@@ -62,8 +62,8 @@ enum Tier {
     Ci,
     /// The same load on a cluster of three NATS servers with three copies, whose leaders are killed and step down
     Cluster,
-    /// Everything there is: 100 kills, 20 partitions, 10 pauses, 5 full disks and 5 wiped brokers for a million tasks.
-    /// Needs root for the small disks
+    /// Everything there is: 100 kills, 20 partitions, 10 pauses, 5 full disks and 5 wiped brokers for a million tasks;
+    /// then every planted bug. Needs root for the small disks
     Long {
         /// How many tasks; what is done to the system shrinks with them
         #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
@@ -120,11 +120,12 @@ fn runs(args: &Args) -> Vec<Run> {
         (Some(Tier::Plants), _) => Bug::ALL.map(plant).into(),
         (Some(Tier::Cluster), _) => vec![one("cluster", "", tiers::cluster(seed))],
         (Some(Tier::Long { tasks }), _) => {
-            vec![one(
+            let long = one(
                 "long",
                 &format!(" --tasks {tasks}"),
                 tiers::long(seed, *tasks),
-            )]
+            );
+            std::iter::once(long).chain(Bug::ALL.map(plant)).collect()
         }
         (Some(Tier::Soak { over }), _) => {
             vec![one(

@@ -269,10 +269,11 @@ impl Builder<'_> {
     async fn stock_worker(&self, number: usize) -> Result<Member> {
         const SLOTS: usize = 4;
         let links = self.nats_links().await?;
-        let mut args = self.worker_args(&links, SLOTS);
+        let mut args = vec!["stock".into()];
+        args.extend(self.worker_args(&links, SLOTS));
         args.extend(["--queues".into(), EXECUTABLE.into()]);
         args.extend(["--handlers-path".into(), self.place.handlers.clone().into()]);
-        let process = Process::worker_with(args, &self.env())?;
+        let process = Process::program("chaos-worker", args, &self.env())?;
         let name = format!("stock-worker-{number}");
         Ok(Member::new(name, Kind::StockWorker, links, SLOTS, process))
     }
@@ -304,11 +305,13 @@ impl Builder<'_> {
     }
 
     fn env(&self) -> Vec<(&'static str, &'static OsStr)> {
+        // A backtrace of the first panic takes a hundred megabytes for its symbols, for good.
+        let backtrace = ("RUST_BACKTRACE", OsStr::new("0"));
         let plant = self
             .setup
             .plant
             .map(|bug| ("GF_FAULTS", OsStr::new(bug.as_str())));
-        plant.into_iter().collect()
+        std::iter::once(backtrace).chain(plant).collect()
     }
 }
 

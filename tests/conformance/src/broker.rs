@@ -115,7 +115,7 @@ pub fn message(payload: impl Into<Bytes>) -> TaskMessage {
         retry_of: None,
     };
     TaskMessage {
-        spec,
+        spec: spec.into(),
         attempt: 1,
         dispatch: 1,
         route: route(true),

@@ -163,13 +163,16 @@ fn impatient(max_attempts: u32) -> TaskSpec {
     }
 }
 
-fn request(tasks: Vec<TaskSpec>) -> NewTasks {
-    NewTasks { tasks, key: None }
+fn request(specs: Vec<TaskSpec>) -> NewTasks {
+    NewTasks {
+        tasks: specs.into_iter().map(Arc::new).collect(),
+        key: None,
+    }
 }
 
 fn keyed(spec: TaskSpec, key: &str, body_hash: u64) -> NewTasks {
     NewTasks {
-        tasks: vec![spec],
+        tasks: vec![spec.into()],
         key: Some(IdempotencyKey {
             key: key.to_owned(),
             body_hash,

@@ -89,7 +89,7 @@ fn accepted(spec: TaskSpec) {
         moment(time);
     }
     let message = TaskMessage {
-        spec,
+        spec: spec.into(),
         attempt: 1,
         dispatch: 1,
         route: Route::of_store(StoreId(Uuid::nil()), true),

@@ -1,5 +1,6 @@
 //! Between protobuf messages and the types of the engine: the one mapping of the gRPC surface.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use goflow_core::record::{FailedAttempt, Filter, MAX_PAGE, PageRequest};
@@ -144,7 +145,7 @@ fn state(state: State) -> v1::State {
 fn content(content: Content) -> v1::Content {
     v1::Content {
         data: content.bytes,
-        content_type: content.content_type,
+        content_type: content.content_type.into_owned(),
     }
 }
 
@@ -164,7 +165,7 @@ pub(super) fn result(record: TaskRecord) -> v1::TaskResult {
 
 /// A task.
 pub(super) fn record(record: TaskRecord) -> v1::Task {
-    let spec = record.spec;
+    let spec = Arc::unwrap_or_clone(record.spec);
     let deadline = spec.deadline.map(|deadline| match deadline {
         Deadline::After(after) => v1::task::Deadline::DeadlineAfter(goflow_proto::duration(after)),
         Deadline::At(time) => v1::task::Deadline::DeadlineAt(timestamp(time)),

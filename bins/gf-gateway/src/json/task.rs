@@ -1,6 +1,7 @@
 //! A task as JSON: the one mapping of its record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -89,10 +90,7 @@ impl<'a> From<&'a TaskRecord> for TaskJson<'a> {
                 .as_ref()
                 .filter(|_| !record.result_omitted)
                 .map(Shown),
-            result_content_type: record
-                .result
-                .as_ref()
-                .map(|result| result.content_type.as_str()),
+            result_content_type: record.result.as_ref().map(|result| &*result.content_type),
             error: record.error.as_deref(),
             attempts: record.attempts.iter().map(AttemptJson::from).collect(),
             worker: record.worker.map(|worker| worker.to_string()),
@@ -199,7 +197,7 @@ pub(crate) fn page_to_json(page: &Page) -> Result<Vec<u8>, serde_json::Error> {
 pub(crate) fn without_large_contents(mut record: TaskRecord) -> TaskRecord {
     let large = |content: &Content| content.len() > MAX_LISTED_CONTENT;
     if large(&record.spec.payload) {
-        record.spec.payload.bytes.clear();
+        Arc::make_mut(&mut record.spec).payload.bytes.clear();
         record.payload_omitted = true;
     }
     if let Some(result) = record.result.as_mut().filter(|result| large(result)) {
@@ -278,7 +276,7 @@ mod tests {
         spec.headers.insert("h".to_owned(), "w".to_owned());
         let worker = goflow_core::WorkerId(id.as_uuid());
         TaskRecord {
-            spec,
+            spec: spec.into(),
             state: State::Succeeded,
             attempt: 2,
             max_attempts: 3,
@@ -338,7 +336,7 @@ mod tests {
     #[test]
     fn large_contents_leave_a_mark() {
         let mut record = record();
-        record.spec.payload = Content::binary(vec![0; MAX_LISTED_CONTENT + 1]);
+        Arc::make_mut(&mut record.spec).payload = Content::binary(vec![0; MAX_LISTED_CONTENT + 1]);
         let json: serde_json::Value =
             serde_json::from_slice(&to_json(&without_large_contents(record)).unwrap()).unwrap();
         assert_eq!(

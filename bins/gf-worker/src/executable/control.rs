@@ -45,9 +45,10 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Makes the pipe, and the file with the last checkpoint if there is one.
-    pub(super) fn open(checkpoint: Option<&Bytes>) -> io::Result<Self> {
-        let (directory, pipe) = make_pipe()?;
+    /// Makes the pipe, and the file with the last checkpoint if there is one. `prefix` is how the name of the
+    /// directory begins.
+    pub(super) fn open(prefix: &str, checkpoint: Option<&Bytes>) -> io::Result<Self> {
+        let (directory, pipe) = make_pipe(prefix)?;
         let reader = pipe::OpenOptions::new().open_receiver(&pipe)?;
         let writer = pipe::OpenOptions::new().open_sender(&pipe)?;
         let checkpoint = match checkpoint {
@@ -78,9 +79,9 @@ impl Control {
 }
 
 /// Makes the pipe and its directory.
-pub(super) fn make_pipe() -> io::Result<(TempDir, PathBuf)> {
+pub(super) fn make_pipe(prefix: &str) -> io::Result<(TempDir, PathBuf)> {
     let directory = tempfile::Builder::new()
-        .prefix("gf-handler-")
+        .prefix(prefix)
         .permissions(Permissions::from_mode(0o700))
         .tempdir()?;
     let pipe = directory.path().join("control");

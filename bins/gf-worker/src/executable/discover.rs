@@ -22,7 +22,7 @@ use crate::guard::Guard;
 /// be made in the directory for temporary files.
 pub fn register(handlers: &mut Handlers, dir: &Path, guard: &Arc<Guard>) -> Result<()> {
     // Better to know now than with every task.
-    make_pipe().context("make a pipe in the directory for temporary files")?;
+    make_pipe(&guard.prefix()).context("make a pipe in the directory for temporary files")?;
     for (task_type, path) in discover(dir)? {
         let handler: Arc<dyn Handler> = Arc::new(Executable {
             path: path.clone(),

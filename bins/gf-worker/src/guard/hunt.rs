@@ -1,5 +1,6 @@
-//! What the guard does: waits for the worker's end, then kills what it started.
+//! What the guard does: waits for the worker's end, then kills what it started, and tidies up after it.
 
+use std::env;
 use std::fs;
 use std::io::{self, Read};
 use std::process;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::VARIABLE;
+use super::{VARIABLE, prefix};
 
 /// Nothing is left when this many scans in a row have found nothing: a process may be between fork and exec, when
 /// it does not carry the token yet.
@@ -39,6 +40,7 @@ pub(super) fn serve(token: &str) -> ! {
         .collect();
     wait_for_end();
     hunt(token);
+    tidy(&prefix(token));
     process::exit(0)
 }
 
@@ -65,6 +67,20 @@ fn hunt(token: &str) {
         } else {
             clean = 0;
             thread::sleep(KILL_PAUSE);
+        }
+    }
+}
+
+/// Removes what the worker would have, had it not been killed.
+fn tidy(prefix: &str) {
+    let entries = fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten();
+    for entry in entries {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            // Nobody is there any more to be told of a failure.
+            _ = fs::remove_dir_all(entry.path());
         }
     }
 }

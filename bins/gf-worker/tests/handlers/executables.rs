@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goflow_core::content::{BINARY, JSON, TEXT};
@@ -73,7 +74,8 @@ async fn attempts_and_the_trace_are_in_the_environment() {
     let mut message = message(None);
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let header = ("traceparent".to_owned(), trace.to_owned());
-    message.spec.headers.insert(header.0, header.1);
+    let spec = Arc::make_mut(&mut message.spec);
+    spec.headers.insert(header.0, header.1);
     let result = handler
         .call(Ctx::detached(message), Content::sniff(""))
         .await

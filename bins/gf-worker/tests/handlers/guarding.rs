@@ -34,17 +34,23 @@ async fn worker_to_be_killed() {
 #[tokio::test]
 async fn handlers_end_with_a_worker_that_is_killed() {
     let dir = script("handler", FAMILY);
+    let temporary = tempfile::tempdir().unwrap();
+    let entries = || temporary.path().read_dir().unwrap().count();
     let mut worker = Command::new(env::current_exe().unwrap())
         .args(["--exact", "guarding::worker_to_be_killed"])
         .env(HANDLERS, dir.path())
+        .env("TMPDIR", temporary.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let pids = pids(&dir.path().join("pids"), 3).await;
     assert!(pids.iter().all(|pid| is_running(*pid)));
+    assert_eq!(entries(), 1, "the directory of the handler's pipe");
     worker.kill().unwrap();
     worker.wait().unwrap();
     all_gone(&pids).await;
+    let removed = async || (entries() == 0).then_some(());
+    eventually(Duration::from_secs(10), removed).await.unwrap();
 }
 
 #[tokio::test]

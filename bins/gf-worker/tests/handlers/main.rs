@@ -68,7 +68,7 @@ fn ctx(timeout: Option<Duration>) -> Ctx {
 
 fn message(timeout: Option<Duration>) -> TaskMessage {
     TaskMessage {
-        spec: TaskSpec {
+        spec: Arc::new(TaskSpec {
             id: TaskId::new(),
             namespace: Namespace::default(),
             queue: QueueName::default(),
@@ -86,7 +86,7 @@ fn message(timeout: Option<Duration>) -> TaskMessage {
             retention: None,
             heartbeat_timeout: None,
             retry_of: None,
-        },
+        }),
         attempt: 2,
         dispatch: 2,
         route: Route::of_store(StoreId(TaskId::new().as_uuid()), true),

@@ -15,7 +15,7 @@ use crate::broker::{DEFAULT_LEASE, Delivery, Depth, Error, Lease, MIN_LEASE, Wir
 /// As good as never, yet safe to add to any instant.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-pub(super) struct Channel<T> {
+pub(super) struct Channel<T: Wire> {
     name: String,
     capacity: usize,
     state: Mutex<State<T>>,
@@ -26,7 +26,7 @@ pub(super) struct Channel<T> {
     closed: CancellationToken,
 }
 
-struct State<T> {
+struct State<T: Wire> {
     lease: Duration,
     paused: bool,
     ready: VecDeque<Entry<T>>,
@@ -35,28 +35,28 @@ struct State<T> {
     /// When each of `held` comes back.
     due: BTreeSet<(Instant, u64)>,
     /// Of everything in `ready` and `held`.
-    ids: HashSet<Arc<str>>,
+    ids: HashSet<T::Id>,
     leased: usize,
     next_token: u64,
     /// Messages put in so far.
     submitted: u64,
 }
 
-struct Entry<T> {
+struct Entry<T: Wire> {
     /// Shared, because whoever takes it gets a copy, and copying is done without the lock.
     message: Arc<T>,
-    id: Arc<str>,
+    id: T::Id,
     deliveries: u64,
     position: u64,
 }
 
-struct Held<T> {
+struct Held<T: Wire> {
     entry: Entry<T>,
     due: Instant,
     leased: bool,
 }
 
-impl<T> State<T> {
+impl<T: Wire> State<T> {
     fn hold(&mut self, entry: Entry<T>, due: Instant, leased: bool) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
@@ -159,10 +159,9 @@ impl<T: Wire> Channel<T> {
 
     /// Puts a message in, waiting until `give_up` for room.
     pub(super) async fn put(&self, message: T, give_up: Instant) -> Result<(), Error> {
-        let id = Arc::<str>::from(message.message_id());
         let mut entry = Some(Entry {
+            id: message.id(),
             message: Arc::new(message),
-            id,
             deliveries: 0,
             position: 0,
         });
@@ -191,7 +190,7 @@ impl<T: Wire> Channel<T> {
             Some(mut accepted) => {
                 state.submitted += 1;
                 accepted.position = state.submitted;
-                state.ids.insert(accepted.id.clone());
+                state.ids.insert(accepted.id);
                 state.ready.push_back(accepted);
             }
             None => return true,
@@ -304,12 +303,12 @@ impl Drop for Baton<'_> {
 }
 
 /// The lease of one delivery. Its token is used once, so what comes late finds nothing.
-struct Hold<T> {
+struct Hold<T: Wire> {
     channel: Arc<Channel<T>>,
     token: u64,
 }
 
-impl<T> fmt::Debug for Hold<T> {
+impl<T: Wire> fmt::Debug for Hold<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hold")
             .field("channel", &self.channel.name)

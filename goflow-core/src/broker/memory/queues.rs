@@ -13,7 +13,7 @@ use super::channel::Channel;
 use crate::broker::{Broker, Delivery, Depth, Error, Wire};
 
 /// A broker of `T`: channels by name.
-pub(super) struct Queues<T> {
+pub(super) struct Queues<T: Wire> {
     channels: RwLock<HashMap<String, Arc<Channel<T>>>>,
     capacity: usize,
     /// How long a submit waits for room in a full channel.
@@ -23,7 +23,7 @@ pub(super) struct Queues<T> {
     closed: CancellationToken,
 }
 
-impl<T> fmt::Debug for Queues<T> {
+impl<T: Wire> fmt::Debug for Queues<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queues")
             .field("capacity", &self.capacity)
@@ -109,7 +109,7 @@ impl<T: Wire> Broker<T> for Queues<T> {
         let mut last: Option<Arc<Channel<T>>> = None;
         for message in messages {
             let channel = match last.take() {
-                Some(channel) if channel.name() == message.channel() => Ok(channel),
+                Some(channel) if message.goes_to(channel.name()) => Ok(channel),
                 _ => self.channel(&message.channel()),
             };
             results.push(match channel {

@@ -1,6 +1,7 @@
 //! Accepting requests.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::due::set_due;
@@ -26,7 +27,7 @@ impl Tables {
         if key.is_some() && tasks.len() > 1 {
             return Err(refused("an idempotency key is for a single task"));
         }
-        if tasks.iter().any(has_nul) {
+        if tasks.iter().any(|spec| has_nul(spec)) {
             return Err(refused(
                 "headers, tags, unique keys and content types must not contain NUL",
             ));
@@ -54,7 +55,7 @@ impl Tables {
     }
 
     /// For each task the one that has its unique key already, be it an earlier one of these.
-    fn holders(&self, tasks: &[TaskSpec], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
+    fn holders(&self, tasks: &[Arc<TaskSpec>], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
         let mut firsts: HashMap<_, TaskId> = HashMap::new();
         let mut holder_of = |spec: &TaskSpec| {
             let (Some(name), Some(unique)) = (uniques::name(spec), &spec.unique) else {
@@ -73,13 +74,13 @@ impl Tables {
                 }
             }
         };
-        tasks.iter().map(&mut holder_of).collect()
+        tasks.iter().map(|spec| holder_of(spec)).collect()
     }
 
     /// Whether all of those can be accepted that nobody keeps out.
     fn check(
         &self,
-        tasks: &[TaskSpec],
+        tasks: &[Arc<TaskSpec>],
         holders: &[Option<TaskId>],
         limit: usize,
     ) -> Result<(), Error> {
@@ -99,7 +100,7 @@ impl Tables {
         Ok(())
     }
 
-    fn insert(&mut self, spec: TaskSpec, now: Now) -> Accepted {
+    fn insert(&mut self, spec: Arc<TaskSpec>, now: Now) -> Accepted {
         let id = spec.id;
         let wait = match spec.start {
             Start::Now => Duration::ZERO,
@@ -134,7 +135,7 @@ fn known(id: TaskId) -> Accepted {
 
 impl Row {
     /// The row of a queued task that had no outcome yet.
-    pub(super) fn new_live(spec: TaskSpec, dispatch: u32) -> Box<Self> {
+    pub(super) fn new_live(spec: Arc<TaskSpec>, dispatch: u32) -> Box<Self> {
         let live = Live {
             state: State::Queued,
             attempt: 1,

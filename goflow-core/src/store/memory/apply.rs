@@ -74,7 +74,7 @@ impl Tables {
     fn adopt(&self, outcome: &Outcome) -> Option<Box<Row>> {
         let spec = outcome
             .spec
-            .as_deref()
+            .as_ref()
             .filter(|spec| spec.id == outcome.task)?;
         if self.finished.contains_key(&outcome.task) {
             return None;

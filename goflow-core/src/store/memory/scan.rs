@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -178,7 +179,7 @@ fn listed(record: &TaskRecord) -> TaskRecord {
     let mut record = record.clone();
     record.attempts = Vec::new();
     if record.spec.payload.len() > MAX_LISTED_CONTENT {
-        record.spec.payload.bytes = bytes::Bytes::new();
+        Arc::make_mut(&mut record.spec).payload.bytes = bytes::Bytes::new();
         record.payload_omitted = true;
     }
     if record

@@ -1,6 +1,7 @@
 //! The rows, and the orders they are looked up in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -30,7 +31,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(spec: TaskSpec, live: Live) -> Box<Self> {
+    pub(super) fn new(spec: Arc<TaskSpec>, live: Live) -> Box<Self> {
         let record = TaskRecord {
             spec,
             state: live.state,
@@ -225,7 +226,7 @@ impl Tables {
         self.by_finish.remove(&(at, id));
         if deadline.is_some_and(|deadline| deadline.instant <= now.instant) {
             deadline = None;
-            record.spec.deadline = None;
+            Arc::make_mut(&mut record.spec).deadline = None;
         }
         record.finished_at = None;
         let live = Live {

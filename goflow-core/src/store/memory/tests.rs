@@ -19,7 +19,7 @@ fn spec() -> TaskSpec {
 
 fn one(spec: TaskSpec) -> Vec<NewTasks> {
     vec![NewTasks {
-        tasks: vec![spec],
+        tasks: vec![spec.into()],
         key: None,
     }]
 }
@@ -100,7 +100,7 @@ async fn keys_are_forgotten_after_their_window() {
             key: "k".into(),
             body_hash,
         });
-        let tasks = vec![spec()];
+        let tasks = vec![spec().into()];
         async move { store.accept(&[NewTasks { tasks, key }]).await }
     };
     let first = keyed(1).await.remove(0).unwrap()[0].id;
@@ -119,7 +119,7 @@ async fn batches_are_quick() {
         let done: Vec<_> = specs.iter().map(|spec| success(spec.id)).collect();
         store
             .accept(&[NewTasks {
-                tasks: specs,
+                tasks: specs.into_iter().map(Into::into).collect(),
                 key: None,
             }])
             .await

@@ -1,9 +1,12 @@
 //! The harness's own worker: `gf-worker` with a handler in its process that keeps the ledger. As `chaos-worker
-//! handle LEDGER MARKS` it is that handler as an executable, for stock workers.
+//! handle LEDGER MARKS` it is that handler as an executable, for stock workers; as `chaos-worker stock ARGS` it becomes
+//! such a worker.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -28,18 +31,25 @@ struct ChaosArgs {
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    if let [_, command, ledger, marks] = &args[..]
-        && command == "handle"
-    {
-        return match handle(ledger.into(), marks.into()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+    let other = match &args[..] {
+        [_, command, ledger, marks] if command == "handle" => handle(ledger.into(), marks.into()),
+        [_, command, args @ ..] if command == "stock" => stock(args),
+        _ => return gf_process::exit("chaos-worker", work(ChaosArgs::parse())),
+    };
+    match other {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
-    gf_process::exit("chaos-worker", work(ChaosArgs::parse()))
+}
+
+/// Becomes `gf-worker`, in this process, whose id its executables are told.
+fn stock(args: &[OsString]) -> Result<()> {
+    let mut worker = Command::new(goflow_test_servers::binary("gf-worker")?);
+    worker.env(handler::WORKER, std::process::id().to_string());
+    Err(worker.args(args).exec()).context("become gf-worker")
 }
 
 fn handle(ledger: PathBuf, marks: PathBuf) -> Result<()> {

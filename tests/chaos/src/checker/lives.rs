@@ -176,7 +176,7 @@ impl Observer {
             finished_at: attempt.finished_at,
         };
         TaskRecord {
-            spec: self.spec.clone(),
+            spec: self.spec.clone().into(),
             state: seen.state,
             attempt: seen.attempt,
             max_attempts: seen.max_attempts,

@@ -17,8 +17,10 @@ const UNCONFIRMED: Duration = Duration::from_secs(1);
 /// What a worker had taken ahead before it was paused or cut off may start this long after.
 const TAKEN_AHEAD: Duration = Duration::from_secs(2);
 
-/// How long after the return of a wiped broker its tasks may still be dispatched again.
-const AFTER_WIPE: Duration = Duration::from_secs(30);
+/// How long after the return of a wiped broker its tasks may still be dispatched again. A worker takes up to 15 s to
+/// believe that nobody confirms its acks, and counts as the holder until then; what is held is looked at every 10 s;
+/// and an outcome in the hands of a gateway that is killed then keeps the look back for 10 s, its lease.
+const AFTER_WIPE: Duration = Duration::from_secs(40);
 
 /// One run of a task.
 #[derive(Debug, Clone, Copy)]

@@ -27,7 +27,7 @@ fn names() -> [String; 4] {
 
 fn message_at(priority: Priority) -> TaskMessage {
     let mut message = message("urgent or not");
-    message.spec.priority = priority;
+    Arc::make_mut(&mut message.spec).priority = priority;
     message
 }
 

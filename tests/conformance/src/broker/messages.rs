@@ -14,13 +14,13 @@ pub async fn intact(fixture: &impl Fixture) {
         largest,
     ] {
         let mut sent = message(payload);
-        sent.spec.payload.content_type = "application/x-suite; v=\"1\"".into();
-        sent.spec
-            .headers
+        let spec = Arc::make_mut(&mut sent.spec);
+        spec.payload.content_type = "application/x-suite; v=\"1\"".into();
+        spec.headers
             .insert("Trace Parent".into(), "00-\r\n-é".into());
-        sent.spec.headers.insert(String::new(), String::new());
-        sent.spec.tags.insert("tenant".into(), "ü".into());
-        sent.spec.timeout = Some(Duration::from_nanos(1_000_000_001));
+        spec.headers.insert(String::new(), String::new());
+        spec.tags.insert("tenant".into(), "ü".into());
+        spec.timeout = Some(Duration::from_nanos(1_000_000_001));
         (sent.attempt, sent.dispatch, sent.recorded) = (7, u32::MAX, false);
         submit(&connection, sent.clone()).await;
         let delivery = next(&connection).await;

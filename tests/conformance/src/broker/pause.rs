@@ -57,7 +57,7 @@ pub async fn pause_keeps(fixture: &impl Fixture) {
     for _ in 0..3 {
         let delivery = next(&connection).await;
         delivery.lease.ack().await.expect("ack");
-        came.push(delivery.message.spec.payload.bytes);
+        came.push(delivery.message.spec.payload.bytes.clone());
     }
     came.sort();
     assert_eq!(came, ["before", "held", "meanwhile"]);
@@ -72,7 +72,7 @@ pub async fn pause_again(fixture: &impl Fixture) {
     set_paused(&connection, true).await;
     set_paused(&connection, true).await;
     let mut urgent = message("urgent");
-    urgent.spec.priority = 3.try_into().expect("a priority");
+    Arc::make_mut(&mut urgent.spec).priority = 3.try_into().expect("a priority");
     submit_all(&connection, vec![message("kept"), urgent]).await;
     nothing(&connection).await;
     let urgent = connection

@@ -32,7 +32,7 @@ impl Case {
 
     fn record(&self, state: State, attempt: u32, dispatch: u32) -> TaskRecord {
         TaskRecord {
-            spec: self.spec.clone(),
+            spec: self.spec.clone().into(),
             state,
             attempt,
             max_attempts: self.spec.max_attempts,
@@ -54,7 +54,7 @@ impl Case {
 
     fn dispatch(&self, attempt: u32, dispatch: u32) -> Dispatch {
         Dispatch {
-            spec: self.spec.clone(),
+            spec: self.spec.clone().into(),
             attempt,
             dispatch,
         }

@@ -94,7 +94,7 @@ pub async fn accepted_is_got_equal(fixture: &impl Fixture) {
         accepted.expect("accepted");
     }
     for spec in specs {
-        assert_eq!(get(&*store, spec.id).await.spec, spec);
+        assert_eq!(*get(&*store, spec.id).await.spec, spec);
     }
 }
 
@@ -141,23 +141,23 @@ pub async fn options_travel(fixture: &impl Fixture) {
     }
     let all = Filter::default();
     for spec in &specs {
-        assert_eq!(get(&*store, spec.id).await.spec, *spec);
+        assert_eq!(*get(&*store, spec.id).await.spec, *spec);
         let request = PageRequest {
             before: None,
             limit: specs.len(),
         };
         let page = store.list(&all, request).await.expect("list");
-        assert!(page.tasks.iter().any(|task| task.spec == *spec));
+        assert!(page.tasks.iter().any(|task| *task.spec == *spec));
         let failed = outcome(spec.id, 1, 1, Verdict::failed_for_good("no"));
         apply_one(&*store, failed).await;
         let record = get(&*store, spec.id).await;
-        assert_eq!((record.state, &record.spec), (State::Failed, spec));
+        assert_eq!((record.state, &*record.spec), (State::Failed, spec));
         assert_eq!(record.progress, None);
         let page = store.list(&all, request).await.expect("list");
-        assert!(page.tasks.iter().any(|task| task.spec == *spec));
+        assert!(page.tasks.iter().any(|task| *task.spec == *spec));
         store.retry(spec.id).await.expect("retry");
-        assert_eq!(get(&*store, spec.id).await.spec, *spec);
-        assert_eq!(dispatched(&*store, spec.id).await.spec, *spec);
+        assert_eq!(*get(&*store, spec.id).await.spec, *spec);
+        assert_eq!(*dispatched(&*store, spec.id).await.spec, *spec);
     }
 }
 
@@ -290,7 +290,7 @@ pub async fn unfit_requests(fixture: &impl Fixture) {
     let mut nul = spec();
     nul.tags.insert("a".into(), "b\0c".into());
     let mut two = keyed(spec(), "k", 1);
-    two.tasks.push(spec());
+    two.tasks.push(spec().into());
     let answers = store
         .accept(&[
             request(vec![nul]),

@@ -339,8 +339,11 @@ pub async fn unserved(fixture: &impl Fixture) {
     assert_eq!((record.state, record.attempt), (State::Queued, 1));
     let counts = store.queue_counts().await.expect("counts");
     assert_eq!(counts[0].unserved, [(record.spec.task_type.clone(), 2)]);
-    let (queue, elsewhere) = (record.spec.queue, "elsewhere".parse().expect("name"));
-    let types = [record.spec.task_type];
+    let (queue, elsewhere) = (
+        record.spec.queue.clone(),
+        "elsewhere".parse().expect("name"),
+    );
+    let types = [record.spec.task_type.clone()];
     assert_eq!(
         store.wake_unserved(&elsewhere, &types).await.expect("wake"),
         0

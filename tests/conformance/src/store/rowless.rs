@@ -13,7 +13,7 @@ use super::{
 
 fn rowless(spec: &TaskSpec, attempt: u32, dispatch: u32, verdict: Verdict) -> Outcome {
     Outcome {
-        spec: Some(Box::new(spec.clone())),
+        spec: Some(Arc::new(spec.clone())),
         ..outcome(spec.id, attempt, dispatch, verdict)
     }
 }
@@ -36,7 +36,10 @@ pub async fn rowless_success(fixture: &impl Fixture) {
         (record.state, record.attempt, record.dispatch),
         (State::Succeeded, 1, 1)
     );
-    assert_eq!((record.spec, record.worker), (spec, Some(outcome.worker)));
+    assert_eq!(
+        (&*record.spec, record.worker),
+        (&spec, Some(outcome.worker))
+    );
     assert!(record.result.is_some() && record.finished_at.is_some() && record.started_at.is_some());
 }
 
@@ -56,7 +59,7 @@ pub async fn rowless_retry(fixture: &impl Fixture) {
     assert_eq!(record.attempts.len(), 1);
     let dispatch = dispatched(&*store, spec.id).await;
     assert_eq!(
-        (dispatch.attempt, dispatch.dispatch, &dispatch.spec),
+        (dispatch.attempt, dispatch.dispatch, &*dispatch.spec),
         (2, 2, &spec)
     );
     let applied = apply_one(&*store, outcome(spec.id, 2, 2, success())).await;

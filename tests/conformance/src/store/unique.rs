@@ -314,7 +314,7 @@ pub async fn unique_under_contention(fixture: &impl Fixture) {
     for id in made {
         let record = get(&*store, id).await;
         if !record.state.is_terminal() {
-            let key = record.spec.unique.expect("a key").key;
+            let key = record.spec.unique.as_ref().expect("a key").key.clone();
             assert!(keys.insert(key.clone()), "two unfinished tasks of {key}");
         }
     }

@@ -49,7 +49,7 @@ async fn a_restart_loses_nothing() {
         });
         let delivery = delivery.await.unwrap();
         delivery.lease.ack().await.unwrap();
-        came.push(delivery.message.spec.payload.bytes);
+        came.push(delivery.message.spec.payload.bytes.clone());
     }
     came.sort();
     assert_eq!(came, ["during", "waits"]);

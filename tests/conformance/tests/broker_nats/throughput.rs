@@ -1,5 +1,6 @@
 //! How fast messages move: printed for whoever changes it (`--no-capture`), and far from slow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
@@ -91,7 +92,7 @@ async fn lanes() {
         let began = Instant::now();
         for _ in 0..n {
             let mut task = message("measured");
-            task.spec.queue = "lanes".parse().unwrap();
+            Arc::make_mut(&mut task.spec).queue = "lanes".parse().unwrap();
             submit_all(&connection, vec![task]).await;
             let waits = lanes.map(|lane| Box::pin(wait(lane)));
             let (taken, _, losers) = select_all(waits).await;

@@ -31,7 +31,7 @@ pub(super) const CONTROL: Target = Target {
 fn ctx() -> Ctx {
     let task = Task::new("t", Content::binary("x")).expect("a name");
     Ctx::detached(TaskMessage {
-        spec: task.into_spec().expect("a task within the limits"),
+        spec: task.into_spec().expect("a task within the limits").into(),
         attempt: 1,
         dispatch: 1,
         route: Route::of_store(StoreId(Uuid::nil()), true),

@@ -105,7 +105,7 @@ fn task(input: &[u8]) {
     };
     // What a broker makes of it.
     check::reason(&message.channel());
-    check::reason(&message.message_id());
+    check::reason(&message.id().to_string());
     // What a worker and a store make of it.
     message.spec.id.created_at();
     message.spec.backoff.wait(message.attempt, 0.5);
