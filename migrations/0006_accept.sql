@@ -1,10 +1,11 @@
 -- Accepts tasks that ask for nothing unusual, in one round trip: makes their rows, which are due for a sweep after so many
--- microseconds, or, if that is zero, wait to be claimed; refuses all of them if one has ended before. `first` and `last`
--- are the least and the greatest of the ids, and nothing of them has ended before `since`.
+-- microseconds, or, if that is zero, wait to be claimed. Makes none and gives false if one of them has ended: no error,
+-- for that would be the end of the caller's transaction. `first` and `last` are the least and the greatest of the ids,
+-- and nothing of them has ended before `since`.
 create function gf_accept(
     ids uuid[], namespaces text[], queues text[], types text[], payloads bytea[], content_types text[], attempts int[],
     priorities smallint[], sweep bigint, first uuid, last uuid, since timestamptz
-) returns void language plpgsql as $$
+) returns boolean language plpgsql as $$
 declare
     -- One look at a range is cheaper than one for each id, unless it finds many others.
     most  int := 4 * cardinality(ids);
@@ -25,6 +26,8 @@ begin
         ended := array(select h.id from gf_history h where h.id = any(ids) and h.finished_at >= since);
     end if;
     if ended && ids then
-        raise unique_violation using constraint = 'gf_task_pkey', message = 'a task of this id exists';
+        delete from gf_task t where t.id = any(ids);
+        return false;
     end if;
+    return true;
 end $$;

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::error::{DEADLINE, Kind, TRIES, kind, translate};
+use crate::error::{DEADLINE, Kind, TRIES, exists, kind, translate};
 use crate::sql;
 use crate::store::PostgresStore;
 
@@ -147,7 +147,9 @@ impl PostgresStore {
             .collect();
         if requests.iter().all(|request| request.key.is_none()) && are_plain(&specs) {
             // A round trip in place of four.
-            insert_plain(&self.pools.writes, &specs, DISPATCH_DEADLINE).await?;
+            if !insert_plain(&self.pools.writes, &specs, DISPATCH_DEADLINE).await? {
+                return Err(exists());
+            }
             self.live.add(specs.len().try_into().unwrap_or(i64::MAX));
             let accepted = |spec: &Arc<TaskSpec>| Accepted {
                 id: spec.id,

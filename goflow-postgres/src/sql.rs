@@ -148,8 +148,8 @@ statements! {
                     as t (", spec!(), ", wait_us, run_at, expires_us, expires_at)
             ) t")), "
         returning id, not waiting as dispatch_now";
-    /// Accepts tasks that ask for nothing unusual; they are due for a sweep after `$9`. Refuses all if one of them, whose
-    /// ids lie between `$10` and `$11`, has ended since `$12`.
+    /// Accepts tasks that ask for nothing unusual; they are due for a sweep after `$9`. Accepts none if one of
+    /// them, whose ids lie between `$10` and `$11`, has ended since `$12`.
     ACCEPT_PLAIN = "select gf_accept(", plain_arrays!(), ", $9, $10, $11, $12)";
     /// Takes back what was accepted in the same transaction.
     DELETE_TASKS = "delete from gf_task where id = any($1)";

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use goflow_core::{Deadline, Start, TaskId, TaskSpec};
-use sqlx::{Executor, PgConnection, Postgres};
+use sqlx::{Executor, PgConnection, Postgres, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -28,17 +28,17 @@ pub(super) async fn insert(
         return Ok(later);
     }
     let ids: Vec<Uuid> = specs.iter().map(|spec| spec.id.as_uuid()).collect();
-    let mut rest = specs;
-    while !rest.is_empty() {
+    let (mut rest, mut all_new) = (specs, true);
+    while all_new && !rest.is_empty() {
         let (chunk, others) = rest.split_at(fitting(rest));
         rest = others;
-        insert_chunk(connection, chunk, sweep, &mut later).await?;
+        all_new = insert_chunk(connection, chunk, sweep, &mut later).await?;
     }
     let unusual = specs.iter().filter(|spec| !is_plain(spec));
     let unusual: Vec<Uuid> = unusual.map(|spec| spec.id.as_uuid()).collect();
     // A task that was accepted, ran and ended is not accepted again when its push is repeated. This comes last: one
     // that was about to end had a row, which the insert waited for.
-    if !find_finished(connection, &unusual).await?.is_empty() {
+    if !all_new || !find_finished(connection, &unusual).await?.is_empty() {
         sqlx::query(sql::DELETE_TASKS)
             .bind(ids)
             .execute(connection)
@@ -67,15 +67,16 @@ pub(super) fn are_plain(specs: &[&TaskSpec]) -> bool {
     specs.iter().all(|spec| is_plain(spec)) && fitting(specs) == specs.len()
 }
 
-/// Makes the rows of tasks that ask for nothing unusual, by one statement, which is all that it takes.
+/// Makes the rows of tasks that ask for nothing unusual, by one statement, which is all that it takes; none of them, and
+/// false, if one has ended already.
 pub(super) async fn insert_plain(
     executor: impl Executor<'_, Database = Postgres>,
     specs: &[&TaskSpec],
     sweep: Duration,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let ids = || specs.iter().map(|spec| spec.id);
     let (Some(first), Some(last)) = (ids().min(), ids().max()) else {
-        return Ok(());
+        return Ok(true);
     };
     let mut plain = PlainColumns::default();
     specs.iter().for_each(|spec| plain.push(spec));
@@ -85,24 +86,27 @@ pub(super) async fn insert_plain(
         .bind(TaskId::as_uuid(&first))
         .bind(TaskId::as_uuid(&last))
         .bind(finished_since(first))
-        .execute(executor)
-        .await?;
-    Ok(())
+        .fetch_one(executor)
+        .await?
+        .try_get(0)
 }
 
-/// By a statement for those that ask for nothing unusual, which is cheaper, and one for the others.
+/// By a statement for those that ask for nothing unusual, which is cheaper, and one for the others. False if one of the
+/// former has ended already.
 async fn insert_chunk(
     connection: &mut PgConnection,
     specs: &[&TaskSpec],
     sweep: Duration,
     later: &mut HashSet<Uuid>,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let (plain, others): (Vec<_>, Vec<_>) = specs.iter().copied().partition(|spec| is_plain(spec));
     let mut unusual = UnusualColumns::default();
     for spec in others {
         unusual.push(spec)?;
     }
-    insert_plain(&mut *connection, &plain, sweep).await?;
+    if !insert_plain(&mut *connection, &plain, sweep).await? {
+        return Ok(false);
+    }
     if !unusual.spec.is_empty() {
         let rows = unusual
             .bind(sqlx::query(sql::INSERT_TASKS))
@@ -114,7 +118,7 @@ async fn insert_chunk(
             later.extend((!now).then_some(id));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// All columns of a push.

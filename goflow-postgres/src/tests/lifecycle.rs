@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goflow_core::store::Error;
+use goflow_core::store::{Error, HELD_FOR};
 use goflow_core::{Deadline, KvStore, State, Unique};
 use sqlx::{Connection, PgConnection};
 
@@ -124,7 +124,11 @@ async fn rows_are_looked_at_in_time() {
         (due.looked_at, due.dispatches.len(), due.expired.len()),
         (2, 0, 0)
     );
-    assert!((28.0..=30.0).contains(&seconds(plain)) && (1.0..=3.0).contains(&seconds(soon)));
+    let held_for = HELD_FOR.as_secs_f64();
+    assert!(
+        (held_for - 2.0..=held_for).contains(&seconds(plain))
+            && (1.0..=3.0).contains(&seconds(soon))
+    );
     store
         .confirm_dispatched(uuid::Uuid::nil(), &[(plain, 1), (soon, 1)])
         .await
