@@ -14,8 +14,8 @@ mod list;
 pub(crate) use list::LISTS;
 pub(crate) use list::{ListShape, States, Tables, list};
 
-/// What a connection for changes and for single tasks sets. Plans must not depend on statistics: a table goes from empty to a
-/// million rows in seconds, and a cached plan that reads all of it would stay for a minute. One plan for all
+/// What a connection for changes and for single tasks sets. Plans must not depend on statistics: a table goes from
+/// empty to a million rows in seconds, and a cached plan that reads all of it would stay for a minute. One plan for all
 /// arguments is good enough then, and to plan for hundreds of them is dear.
 pub(crate) const KEYED_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
