@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::checker::{Facts, Figures, Finding, Roll, story};
+use crate::checker::{Facts, Figures, Finding, Percentiles, Roll, story};
 use crate::clock::Micros;
 use crate::nemesis::Deed;
 use crate::run::{Outcome, Scenario};
@@ -210,15 +210,19 @@ fn markdown(json: &Json<'_>, facts: &Facts) -> String {
         "runs repeated without a cause",
         figures.unexplained.to_string(),
     );
+    let percentiles = |of: &Percentiles| {
+        let Percentiles {
+            count,
+            p50,
+            p99,
+            max,
+        } = of;
+        format!("p50 {p50:.0} ms, p99 {p99:.0} ms, longest {max:.0} ms, of {count}")
+    };
+    row("recovery", percentiles(&figures.recovery));
     row(
-        "recovery",
-        format!(
-            "p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms, of {}",
-            figures.recovery.p50,
-            figures.recovery.p99,
-            figures.recovery.max,
-            figures.recovery.count
-        ),
+        "recovery after a wiped broker",
+        percentiles(&figures.recovery_after_wipe),
     );
     row(
         "network late by at most",

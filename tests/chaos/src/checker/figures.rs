@@ -6,6 +6,7 @@ use std::time::Duration;
 use goflow_core::State;
 use serde::Serialize;
 
+use super::reruns::AFTER_WIPE;
 use super::{Case, Facts, Finding};
 use crate::clock::{Micros, micros};
 use crate::history::Answer;
@@ -37,10 +38,14 @@ pub struct Figures {
     pub unexplained: u64,
     /// From the end of a worker to the next run of what it had in hand.
     pub recovery: Percentiles,
+    /// The same of those whose broker lost its state meanwhile.
+    pub recovery_after_wipe: Percentiles,
     /// What was done, by kind and target.
     pub deeds: BTreeMap<String, u64>,
     #[serde(skip)]
     pub(super) recoveries: Vec<Micros>,
+    #[serde(skip)]
+    pub(super) recoveries_after_wipe: Vec<Micros>,
 }
 
 /// Percentiles of some lengths of time, in milliseconds.
@@ -116,10 +121,21 @@ impl Figures {
     /// What can be said only in the end.
     pub(super) fn finish(&mut self, facts: &Facts, findings: &mut Vec<Finding>) {
         self.recovery = Percentiles::of(std::mem::take(&mut self.recoveries));
-        let most = micros(facts.load.lease * 2 + RECOVERY_SLACK) as f64 / 1_000.0;
-        if self.recovery.p99 >= most {
-            let seen = format!("p99 is {} ms, {most} ms is the most", self.recovery.p99);
-            findings.push(Finding::of_run("recovery", seen));
+        self.recovery_after_wipe = Percentiles::of(std::mem::take(&mut self.recoveries_after_wipe));
+        let most = facts.load.lease * 2 + RECOVERY_SLACK;
+        for (name, recovery, most) in [
+            ("recovery", self.recovery, most),
+            (
+                "recovery after a wipe",
+                self.recovery_after_wipe,
+                AFTER_WIPE,
+            ),
+        ] {
+            let (p99, most) = (recovery.p99, micros(most) as f64 / 1_000.0);
+            if p99 >= most {
+                let seen = format!("p99 is {p99} ms, {most} ms is the most");
+                findings.push(Finding::of_run(name, seen));
+            }
         }
         for deed in &facts.deeds {
             let kind = deed

@@ -20,7 +20,7 @@ const TAKEN_AHEAD: Duration = Duration::from_secs(2);
 /// How long after the return of a wiped broker its tasks may still be dispatched again. A worker takes up to 15 s to
 /// believe that nobody confirms its acks, and counts as the holder until then; what is held is looked at every 10 s;
 /// and an outcome in the hands of a gateway that is killed then keeps the look back for 10 s, its lease.
-const AFTER_WIPE: Duration = Duration::from_secs(40);
+pub(super) const AFTER_WIPE: Duration = Duration::from_secs(40);
 
 /// One run of a task.
 #[derive(Debug, Clone, Copy)]
@@ -162,9 +162,19 @@ impl<'a> Workers<'a> {
             .deeds
             .iter()
             .filter(|other| other.target.starts_with("nats"));
-        let ends =
-            broker.filter_map(|other| other.to.filter(|to| *to > deed.from && *to <= next.from));
-        let since = ends.fold(deed.from, Micros::max);
-        figures.recoveries.push(next.from - since);
+        let ends = broker.filter_map(|other| {
+            let to = other.to.filter(|to| *to > deed.from && *to <= next.from)?;
+            Some((to, other.fault))
+        });
+        let (mut since, mut wiped) = (deed.from, false);
+        for (to, fault) in ends {
+            since = since.max(to);
+            wiped |= fault == Fault::Wipe;
+        }
+        let recoveries = match wiped {
+            true => &mut figures.recoveries_after_wipe,
+            false => &mut figures.recoveries,
+        };
+        recoveries.push(next.from - since);
     }
 }

@@ -94,8 +94,10 @@ pub struct Storm {
     pub postgres_kills: usize,
     /// Connections reset, of one member to one server.
     pub cuts: usize,
-    /// One member kept from one server: refused, dark, deaf or slow.
+    /// One member kept from one server: refused, dark or deaf.
     pub partitions: usize,
+    /// A slow link between one member and one server.
+    pub slow_links: usize,
     /// Workers stopped for longer than a lease.
     pub worker_pauses: usize,
     /// Gateways stopped for a while.
@@ -138,7 +140,7 @@ impl Storm {
             number: 0,
         };
         let mut all = Vec::new();
-        let kinds: [(usize, Kind); 17] = [
+        let kinds: [(usize, Kind); 18] = [
             (self.worker_kills, |draw| draw.worker_kill()),
             (self.stock_worker_kills, |draw| draw.stock_worker_kill()),
             (self.gateway_kills, |draw| draw.gateway_kill()),
@@ -149,8 +151,9 @@ impl Storm {
             }),
             (self.cuts, |draw| draw.network(&[Fault::Cut])),
             (self.partitions, |draw| {
-                draw.network(&[Fault::Partition, Fault::Dark, Fault::Deaf, Fault::Slow])
+                draw.network(&[Fault::Partition, Fault::Dark, Fault::Deaf])
             }),
+            (self.slow_links, |draw| draw.network(&[Fault::Slow])),
             (self.worker_pauses, |draw| draw.worker_pause()),
             (self.gateway_pauses, |draw| draw.gateway_pause()),
             (self.nats_pauses, |draw| draw.nats(Fault::Pause, 500..4_000)),
@@ -324,7 +327,8 @@ mod tests {
             nats_kills: 2,
             postgres_kills: 1,
             cuts: 3,
-            partitions: 8,
+            partitions: 6,
+            slow_links: 2,
             worker_pauses: 2,
             gateway_pauses: 2,
             nats_pauses: 2,
@@ -339,7 +343,7 @@ mod tests {
         let one = plan(1);
         assert_eq!(one, plan(1));
         assert_ne!(one, plan(2));
-        assert_eq!(one.len(), 20 + 3 + 8 + 6 + 4 + 2 + 1 + 2);
+        assert_eq!(one.len(), 20 + 3 + 6 + 2 + 6 + 4 + 2 + 1 + 2);
         for (at, first) in one.iter().enumerate() {
             for second in &one[at + 1..] {
                 if first.target == second.target {
