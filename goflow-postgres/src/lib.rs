@@ -14,6 +14,7 @@ mod columns;
 mod connect;
 mod error;
 mod limit;
+mod lookups;
 mod migrate;
 mod options;
 mod pause;

@@ -67,7 +67,7 @@ pub(crate) async fn find(
     id: TaskId,
 ) -> Result<Option<TaskRecord>, sqlx::Error> {
     let row: Option<RecordRow> = sqlx::query_as(sql::GET)
-        .bind(id.as_uuid())
+        .bind([id.as_uuid()])
         .bind(finished_since(id))
         .fetch_optional(connection)
         .await?;
@@ -114,17 +114,6 @@ impl TryFrom<DeadRow> for DeadGroup {
 }
 
 impl PostgresStore {
-    pub(crate) async fn get_record(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
-        self.try_get(id)
-            .await
-            .map_err(|error| translate("get", error))
-    }
-
-    async fn try_get(&self, id: TaskId) -> Result<Option<TaskRecord>, sqlx::Error> {
-        let mut connection = self.pools.lookups.acquire().await?;
-        find(&mut connection, id).await
-    }
-
     pub(crate) async fn list_page(
         &self,
         filter: &Filter,

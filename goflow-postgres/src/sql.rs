@@ -353,8 +353,8 @@ statements! {
         where id = $1 and finished_at >= $2 and state in ('failed', 'crashed', 'expired', 'cancelled')
             and options->'unique'->>'key' is not null and options->'unique'->'period' is null";
 
-    /// A task, by one look at everything.
-    GET = whole_live!(), " union all ", whole_history!(), " limit 1";
+    /// Tasks, by one look at everything.
+    GET = whole_live!(), " union all ", whole_history!();
     /// Unfinished tasks by queue; ids are compared as text because there is no `min(uuid)`.
     COUNT_QUEUES = "
         select queue, coalesce(scheduled, 0) as scheduled, coalesce(queued, 0) as queued,

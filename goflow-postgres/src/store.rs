@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::error::{DEADLINE, translate, within};
 use crate::limit::LiveCount;
+use crate::lookups::Lookups;
 use crate::options::Options;
 use crate::sql;
 
@@ -31,6 +32,7 @@ pub struct PostgresStore {
     pub(crate) options: Options,
     pub(crate) pools: Pools,
     pub(crate) live: LiveCount,
+    lookups: Lookups,
     /// The in-process broker that this store's claim was made for.
     pub(crate) claimed_for: Mutex<Option<Uuid>>,
     /// Whether rows may still have to be handed to a new broker.
@@ -54,6 +56,7 @@ impl PostgresStore {
         Self {
             id,
             options,
+            lookups: Lookups::start(&pools.lookups),
             pools,
             live,
             claimed_for: Mutex::new(None),
@@ -65,7 +68,7 @@ impl PostgresStore {
 #[async_trait]
 impl KvStore<TaskId, TaskRecord> for PostgresStore {
     async fn get(&self, key: &TaskId) -> Result<Option<TaskRecord>, Error> {
-        within(DEADLINE, "get", self.get_record(*key)).await
+        within(DEADLINE, "get", self.lookups.get(*key)).await
     }
 }
 

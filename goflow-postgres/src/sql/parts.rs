@@ -6,7 +6,7 @@ macro_rules! whole_live {
             "select ",
             live_record!(),
             ", payload, null::bytea as result, gf_attempts(id) as attempts, \
-         false as payload_omitted, false as result_omitted from gf_task where id = $1"
+         false as payload_omitted, false as result_omitted from gf_task where id = any($1)"
         )
     };
 }
@@ -16,7 +16,7 @@ macro_rules! whole_history {
             "select ",
             history_record!(),
             ", payload, result, attempts, false as payload_omitted, \
-         false as result_omitted from gf_history where id = $1 and finished_at >= $2"
+         false as result_omitted from gf_history where id = any($1) and finished_at >= $2"
         )
     };
 }

@@ -66,7 +66,10 @@ async fn no_question_reads_a_million_tasks() {
     let id = bench
         .sql("select id from gf_history where finished_at < now() - interval '3 days' limit 1");
     let mut calls = vec![
-        (sql::GET, format!("'{id}', now() - interval '6 days'")),
+        (
+            sql::GET,
+            format!("array['{id}']::uuid[], now() - interval '6 days'"),
+        ),
         (sql::COUNT_QUEUES, String::new()),
         (sql::COUNT_UNSERVED, String::new()),
         (

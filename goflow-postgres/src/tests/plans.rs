@@ -67,7 +67,7 @@ async fn no_query_reads_all_of_the_history() {
             .await
             .unwrap();
         let plan: Vec<String> = sqlx::query_scalar(explain(sql::GET))
-            .bind(id)
+            .bind([id])
             .bind(OffsetDateTime::now_utc() - Duration::days(2))
             .fetch_all(&mut connection)
             .await

@@ -1,0 +1,102 @@
+//! Looking up tasks by id. Those that are asked for while a look is under way are looked up together in the next one:
+//! when a commit wakes all who wait for its tasks, it is their round trips that cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use goflow_core::store::Error;
+use goflow_core::{TaskId, TaskRecord};
+use sqlx::{FromRow, PgPool, Row};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::error::translate;
+use crate::read::finished_since;
+use crate::rows::RecordRow;
+use crate::sql;
+
+/// Most tasks of one look: their payloads and results are in memory together.
+const MAX_TASKS: usize = 50;
+
+/// Looks under way at once: one for large tasks does not hold up all others.
+const LOOKS: usize = 2;
+
+/// Tasks that may wait to be looked up before those who ask wait themselves.
+const BACKLOG: usize = 1_024;
+
+type Answer = Result<Option<TaskRecord>, Error>;
+
+#[derive(Debug)]
+struct Request {
+    id: TaskId,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Where to ask for tasks. The loops behind it end with it.
+#[derive(Debug)]
+pub(crate) struct Lookups(mpsc::Sender<Request>);
+
+impl Lookups {
+    pub(crate) fn start(pool: &PgPool) -> Self {
+        let (sender, requests) = mpsc::channel(BACKLOG);
+        let requests = Arc::new(Mutex::new(requests));
+        for _ in 0..LOOKS {
+            tokio::spawn(run(pool.clone(), requests.clone()));
+        }
+        Self(sender)
+    }
+
+    /// A task, if there is one. Cancel-safe.
+    pub(crate) async fn get(&self, id: TaskId) -> Answer {
+        let gone = || Error::unavailable("get", "the store is closed");
+        let (reply, answer) = oneshot::channel();
+        let asked = self.0.send(Request { id, reply }).await;
+        asked.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Looks tasks up until nobody can ask any more.
+async fn run(pool: PgPool, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
+    let mut group = Vec::new();
+    while requests.lock().await.recv_many(&mut group, MAX_TASKS).await > 0 {
+        // Who has given up waiting is not looked up for.
+        group.retain(|request| !request.reply.is_closed());
+        let ids: Vec<_> = group.iter().map(|request| request.id).collect();
+        let found = find_all(&pool, &ids).await;
+        for Request { id, reply } in group.drain(..) {
+            let answer = match &found {
+                Ok(found) => found.get(&id).cloned().transpose(),
+                Err(error) => Err(error.clone()),
+            };
+            drop(reply.send(answer));
+        }
+    }
+}
+
+/// Those of some tasks that there are. One that cannot be read is no reason not to read the others.
+async fn find_all(
+    pool: &PgPool,
+    ids: &[TaskId],
+) -> Result<HashMap<TaskId, Result<TaskRecord, Error>>, Error> {
+    let Some(first) = ids.iter().min() else {
+        return Ok(HashMap::new());
+    };
+    let keys: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query(sql::GET)
+        .bind(keys)
+        .bind(finished_since(*first))
+        .fetch_all(pool)
+        .await
+        .map_err(|error| translate("get", error))?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let id: Uuid = row.try_get("id").map_err(|error| translate("get", error))?;
+        let record = RecordRow::from_row(row).and_then(TaskRecord::try_from);
+        found.insert(
+            TaskId::from(id),
+            record.map_err(|error| translate("get", error)),
+        );
+    }
+    Ok(found)
+}
