@@ -1,5 +1,6 @@
 //! The parts alone: the envelope, the state function, the memory broker, the executor of local mode.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
@@ -107,6 +108,7 @@ fn runtime() -> Runtime {
 
 async fn through(broker: &Connection, messages: Vec<TaskMessage>) {
     let channel = messages[0].channel();
+    let messages = messages.into_iter().map(Arc::new).collect();
     for submitted in broker.tasks.submit(messages).await {
         submitted.expect("room for a message");
     }

@@ -68,12 +68,12 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     /// [`Error::NoChannel`] before anyone prepared it.
     async fn lease(&self, channel: &str) -> Result<Duration, Error>;
 
-    /// Hands messages over; `Ok` means the broker has the message and will deliver it. The results are in the
+    /// Hands messages over, shared and not copied; `Ok` means the broker has the message and will deliver it. The results are in the
     /// order of the messages, each on its own. A message with an id the broker has seen lately is confirmed
     /// again and not delivered twice.
     ///
     /// Not cancel-safe in the sense that a message may have been taken when the future is dropped.
-    async fn submit(&self, messages: Vec<T>) -> Vec<Result<(), Error>>;
+    async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>>;
 
     /// Takes up to `max` messages, waiting up to `wait` for the first; an empty list when none came.
     ///
@@ -144,10 +144,10 @@ impl Depth {
 #[derive(Debug)]
 pub struct Delivery<T> {
     /// The message.
-    pub message: T,
+    pub message: Arc<T>,
     /// How many times it was delivered, this time included: from 1.
     pub count: u64,
-    /// When its lease began, as far as the adapter knows: the broker may have begun a little sooner.
+    /// When its lease began, as far as the adapter knows, less what it may take a renewal to reach the broker.
     pub leased_at: Instant,
     /// What can be done about it.
     pub lease: Arc<dyn Lease>,

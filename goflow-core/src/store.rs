@@ -99,7 +99,7 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: nothing was applied, or all was and nobody heard.
-    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error>;
+    async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error>;
 
     /// Claims up to `limit` rows that are due. One whose deadline has passed ends as expired. A waiting row moves
     /// to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the dispatch it

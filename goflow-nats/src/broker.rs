@@ -130,7 +130,7 @@ impl<T: Wire> NatsBroker<T> {
         let (link, channel) = (self.link.clone(), address.channel.clone());
         let lease = NatsLease::new(link, channel, message.message.reply?, lease, began);
         Some(Delivery {
-            message: decoded,
+            message: Arc::new(decoded),
             count,
             leased_at: began,
             lease: Arc::new(lease),
@@ -164,7 +164,7 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
         Ok(lease)
     }
 
-    async fn submit(&self, messages: Vec<T>) -> Vec<Result<(), Error>> {
+    async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>> {
         if let Err(closed) = self.link.open() {
             return messages.iter().map(|_| Err(closed.clone())).collect();
         }

@@ -29,7 +29,7 @@ pub(crate) use finish::{Finish, FinishColumns, LastError};
 impl PostgresStore {
     pub(crate) async fn apply_outcomes(
         &self,
-        outcomes: &[Outcome],
+        outcomes: &[&Outcome],
         policy: &Policy,
     ) -> Result<Vec<Applied>, Error> {
         let (fit, mut applied): (Vec<&Outcome>, Vec<Option<Applied>>) = {
@@ -42,7 +42,7 @@ impl PostgresStore {
                     .iter()
                     .zip(&answers)
                     .filter(|(_, answer)| answer.is_none())
-                    .map(|(o, _)| o)
+                    .map(|(o, _)| *o)
                     .collect(),
                 answers,
             )

@@ -98,7 +98,7 @@ impl TaskStore for PostgresStore {
         self.accept_requests(requests).await
     }
 
-    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
+    async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         within(DEADLINE, "apply", self.apply_outcomes(outcomes, policy)).await
     }
 

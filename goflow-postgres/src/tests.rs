@@ -105,5 +105,6 @@ fn failure(task: TaskId, error: &str) -> Outcome {
 }
 
 async fn apply(store: &PostgresStore, outcomes: Vec<Outcome>) -> Vec<Applied> {
+    let outcomes: Vec<_> = outcomes.iter().collect();
     store.apply(&outcomes, &Policy::default()).await.unwrap()
 }

@@ -55,7 +55,7 @@ struct Version {
 }
 
 /// A message that a [`Broker`](super::Broker) moves.
-pub trait Wire: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What tells it from other messages, and not from another publish of the same.
     type Id: fmt::Display + Hash + Eq + Copy + Send + Sync;
 

@@ -128,7 +128,7 @@ pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publis
                     route: core.route.clone(),
                     recorded: false,
                 };
-                (message, (id, reply))
+                (Arc::new(message), (id, reply))
             })
             .unzip();
         let submitted = core.submit(messages).await;

@@ -1,6 +1,6 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -177,12 +177,14 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
                  spec,
                  attempt,
                  dispatch,
-             }| TaskMessage {
-                spec,
-                attempt,
-                dispatch,
-                route: core.route.clone(),
-                recorded: true,
+             }| {
+                Arc::new(TaskMessage {
+                    spec,
+                    attempt,
+                    dispatch,
+                    route: core.route.clone(),
+                    recorded: true,
+                })
             },
         )
         .collect();
@@ -251,8 +253,12 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
 
 impl Core {
     /// Hands messages to the broker, after making sure their queues exist.
-    pub(super) async fn submit(&self, messages: Vec<TaskMessage>) -> Vec<Result<(), Error>> {
-        let queues: BTreeSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
+    pub(super) async fn submit(&self, messages: Vec<Arc<TaskMessage>>) -> Vec<Result<(), Error>> {
+        let mut queues: Vec<_> = messages.iter().map(|message| &message.spec.queue).collect();
+        // Mostly there is one.
+        queues.dedup();
+        queues.sort_unstable();
+        queues.dedup();
         for queue in queues {
             // Should it fail, the submit says so.
             if self.prepare_queue(queue, None).await.is_err() {

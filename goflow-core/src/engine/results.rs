@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::Core;
 use crate::broker::{Delivery, Error, Lease};
 use crate::faults::{self, Bug, Point};
+use crate::id::TaskId;
 use crate::limits;
 use crate::outcome::{Outcome, OutcomeBatch, Verdict};
 use crate::signal::Signal;
@@ -23,6 +25,9 @@ const MAX_OUTCOMES: usize = 500;
 
 /// How long one request for outcomes waits at the broker.
 const DEQUEUE_WAIT: Duration = Duration::from_secs(1);
+
+/// Commits of which the broker is still to be told. The next one does not wait for that; more than these would.
+const MAX_UNTOLD: usize = 4;
 
 /// The pause after something failed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -65,6 +70,7 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
 
 /// Applies what was fetched, until the fetching ends.
 pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Message>>) {
+    let mut telling = JoinSet::new();
     while let Some(messages) = fetched.recv().await {
         let mut group = Vec::new();
         let mut outcomes = 0;
@@ -72,40 +78,50 @@ pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Messa
             outcomes += message.message.outcomes.len();
             group.push(message);
             if outcomes >= MAX_OUTCOMES {
-                commit(&core, std::mem::take(&mut group)).await;
+                commit(&core, std::mem::take(&mut group), &mut telling).await;
                 outcomes = 0;
             }
         }
         if !group.is_empty() {
-            commit(&core, group).await;
+            commit(&core, group, &mut telling).await;
         }
     }
+    while telling.join_next().await.is_some() {}
 }
 
-/// Applies the outcomes of some messages, however long the store takes to answer, and acknowledges them.
-async fn commit(core: &Core, messages: Vec<Message>) {
-    let (leases, batches): (Vec<_>, Vec<_>) = messages
-        .into_iter()
-        .map(|m| (m.lease, m.message.outcomes))
-        .unzip();
-    let outcomes: Vec<Outcome> = batches.into_iter().flatten().collect();
+/// Applies the outcomes of some messages, however long the store takes to answer. Other engines are told, and the
+/// messages acknowledged, while the next ones are applied.
+async fn commit(core: &Arc<Core>, messages: Vec<Message>, telling: &mut JoinSet<()>) {
+    let (leases, batches): (Vec<_>, Vec<_>) =
+        messages.into_iter().map(|m| (m.lease, m.message)).unzip();
+    let outcomes: Vec<&Outcome> = batches.iter().flat_map(|batch| &batch.outcomes).collect();
     if faults::planted(Bug::AckBeforeCommit) {
         acknowledge(core, &leases).await;
     }
     let applied = store(core, &outcomes).await;
     faults::point(Point::AfterCommit);
-    settle(core, &outcomes, &applied).await;
+    let mut finished = settle(core, &outcomes, &applied);
     let rejected: Vec<_> = outcomes
         .iter()
         .zip(&applied)
         .filter_map(|(o, a)| substitute(o, a))
         .collect();
     if !rejected.is_empty() {
+        let rejected: Vec<_> = rejected.iter().collect();
         let applied = store(core, &rejected).await;
-        settle(core, &rejected, &applied).await;
+        finished.extend(settle(core, &rejected, &applied));
     }
+    core.wake(&finished);
     faults::point(Point::BeforeAck);
-    acknowledge(core, &leases).await;
+    while telling.try_join_next().is_some() {}
+    while telling.len() >= MAX_UNTOLD {
+        telling.join_next().await;
+    }
+    let core = core.clone();
+    telling.spawn(async move {
+        core.tell(finished).await;
+        acknowledge(&core, &leases).await;
+    });
 }
 
 /// Should an ack be lost, the outcomes come again and are fenced.
@@ -115,7 +131,7 @@ async fn acknowledge(core: &Core, leases: &[Arc<dyn Lease>]) {
     }
 }
 
-async fn store(core: &Core, outcomes: &[Outcome]) -> Vec<Applied> {
+async fn store(core: &Core, outcomes: &[&Outcome]) -> Vec<Applied> {
     loop {
         match core.store.apply(outcomes, &core.registry.policy()).await {
             Ok(applied) => return applied,
@@ -143,8 +159,8 @@ fn substitute(outcome: &Outcome, applied: &Applied) -> Option<Outcome> {
     })
 }
 
-/// Does what follows from what was applied.
-async fn settle(core: &Core, outcomes: &[Outcome], applied: &[Applied]) {
+/// Does what follows from what was applied; the tasks that have ended.
+fn settle(core: &Core, outcomes: &[&Outcome], applied: &[Applied]) -> Vec<TaskId> {
     let mut finished = Vec::new();
     for (outcome, applied) in outcomes.iter().zip(applied) {
         match applied {
@@ -159,18 +175,31 @@ async fn settle(core: &Core, outcomes: &[Outcome], applied: &[Applied]) {
             Applied::Noted | Applied::Rejected(_) => {}
         }
     }
-    core.finished(finished).await;
+    finished
 }
 
 impl Core {
     /// Wakes whoever waits for these tasks, here and in other engines.
-    pub(super) async fn finished(&self, ids: Vec<crate::id::TaskId>) {
+    pub(super) async fn finished(&self, ids: Vec<TaskId>) {
+        self.wake(&ids);
+        self.tell(ids).await;
+    }
+
+    /// Wakes whoever waits for these tasks here.
+    fn wake(&self, ids: &[TaskId]) {
         if ids.is_empty() {
             return;
         }
-        self.dispatcher.forget(&ids);
-        self.waiters.wake(&ids);
+        self.dispatcher.forget(ids);
+        self.waiters.wake(ids);
         self.room.notify_waiters();
+    }
+
+    /// Tells other engines that these tasks have ended.
+    async fn tell(&self, ids: Vec<TaskId>) {
+        if ids.is_empty() {
+            return;
+        }
         let signal = Signal::Finished {
             route: self.route.clone(),
             ids,

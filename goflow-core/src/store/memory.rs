@@ -165,7 +165,7 @@ impl TaskStore for MemoryStore {
             .collect()
     }
 
-    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
+    async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let now = Now::read();
         let mut tables = self.tables();
         let applied = outcomes

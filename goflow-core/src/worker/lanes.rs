@@ -196,7 +196,12 @@ mod tests {
             route: Route::of_store(StoreId(Uuid::nil()), false),
             recorded: true,
         };
-        broker.tasks.submit(vec![message]).await.remove(0).unwrap();
+        broker
+            .tasks
+            .submit(vec![message.into()])
+            .await
+            .remove(0)
+            .unwrap();
     }
 
     fn priorities(taken: &[Delivery<TaskMessage>]) -> Vec<u8> {

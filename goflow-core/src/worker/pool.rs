@@ -225,7 +225,7 @@ impl Pool {
             // All of them at once: each is renewed, and told of, from now on.
             let received = Instant::now();
             let hold = |delivery: Delivery<TaskMessage>| {
-                let message = Arc::new(delivery.message);
+                let message = delivery.message;
                 let (lease, leased_at) = (delivery.lease, delivery.leased_at);
                 Job {
                     hold: self.held.hold(&message, &lease, leased_at, &queue.lease),

@@ -189,6 +189,7 @@ async fn send(connection: &Connection, batch: OutcomeBatch, settles: Vec<Settles
 
 /// Hands a message over, however long it takes; false if it can never be handed over.
 async fn submit(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch) -> bool {
+    let batch = Arc::new(batch);
     let mut wait = Duration::from_millis(50);
     loop {
         match results.submit(vec![batch.clone()]).await.pop() {

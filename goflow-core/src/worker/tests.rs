@@ -38,7 +38,7 @@ impl Broker<TaskMessage> for Unrenewable {
         self.0.lease(channel).await
     }
 
-    async fn submit(&self, messages: Vec<TaskMessage>) -> Vec<Result<(), Error>> {
+    async fn submit(&self, messages: Vec<Arc<TaskMessage>>) -> Vec<Result<(), Error>> {
         self.0.submit(messages).await
     }
 
@@ -185,7 +185,7 @@ async fn a_delivery_whose_lease_was_lost_is_not_run() {
         .await
         .unwrap();
     worker.start().await.unwrap();
-    let submitted = connection.tasks.submit(vec![message]).await;
+    let submitted = connection.tasks.submit(vec![message.into()]).await;
     assert!(matches!(submitted[..], [Ok(())]));
 
     let mut results = Vec::new();
@@ -194,7 +194,7 @@ async fn a_delivery_whose_lease_was_lost_is_not_run() {
         let taken = connection.results.dequeue(route.as_str(), 1, wait).await;
         let taken = taken.unwrap().pop().expect("an outcome");
         taken.lease.ack().await.unwrap();
-        results.extend(taken.message.outcomes.into_iter().map(|one| one.verdict));
+        results.extend(taken.message.outcomes.iter().map(|one| one.verdict.clone()));
     }
     assert_eq!(
         results,

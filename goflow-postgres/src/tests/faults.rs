@@ -223,7 +223,7 @@ async fn a_paused_engine_stops_nobody_for_long() {
         .unwrap();
     let begun = Instant::now();
     goflow_test_servers::eventually(Duration::from_secs(12), async || {
-        store.apply(&[success(id)], &Policy::default()).await
+        store.apply(&[&success(id)], &Policy::default()).await
     })
     .await
     .unwrap();

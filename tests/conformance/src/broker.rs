@@ -147,6 +147,7 @@ pub async fn submit(connection: &Connection, message: TaskMessage) {
 /// Submits messages and has them all confirmed.
 pub async fn submit_all(connection: &Connection, messages: Vec<TaskMessage>) {
     let count = messages.len();
+    let messages = messages.into_iter().map(Arc::new).collect();
     let results = connection.tasks.submit(messages).await;
     assert_eq!(results.len(), count, "as many results as messages");
     for result in results {

@@ -245,6 +245,7 @@ fn failure(error: &str) -> Verdict {
 /// When the store does not answer.
 pub async fn apply(store: &dyn TaskStore, outcomes: Vec<Outcome>) -> Vec<Applied> {
     let number = outcomes.len();
+    let outcomes: Vec<_> = outcomes.iter().collect();
     let applied = store
         .apply(&outcomes, &Policy::default())
         .await

@@ -30,6 +30,7 @@ async fn start() -> Memory {
 goflow_conformance::broker_suite!(start);
 
 mod only_memory {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use goflow_conformance::broker::{LANE, message};
@@ -40,19 +41,19 @@ mod only_memory {
     use tokio::time::Instant;
     use uuid::Uuid;
 
-    fn batch(route: &Route) -> OutcomeBatch {
-        OutcomeBatch {
+    fn batch(route: &Route) -> Arc<OutcomeBatch> {
+        Arc::new(OutcomeBatch {
             id: Uuid::new_v4(),
             route: route.clone(),
             outcomes: Vec::new(),
-        }
+        })
     }
 
     /// A lease runs on tokio's clock, so that tests of engines need not wait for it.
     #[tokio::test(start_paused = true)]
     async fn leases_follow_the_paused_clock() {
         let connection = connect(Options::default());
-        connection.tasks.submit(vec![message("again")]).await;
+        connection.tasks.submit(vec![message("again").into()]).await;
         let began = Instant::now();
         for count in 1..=100 {
             let deliveries = connection
@@ -81,7 +82,10 @@ mod only_memory {
         };
         let (first, second, third) = (wait(1_000), wait(1_000), wait(1_000));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        connection.tasks.submit(vec![message("left alone")]).await;
+        connection
+            .tasks
+            .submit(vec![message("left alone").into()])
+            .await;
         // One has it; of the other two one knows when it comes back, and is ended.
         assert_eq!(first.await.unwrap(), 1);
         second.abort();
@@ -128,7 +132,7 @@ mod only_memory {
     async fn throughput() {
         const TASKS: usize = 100_000;
         let connection = connect(Options::default());
-        let messages: Vec<_> = (0..TASKS).map(|_| message("measured")).collect();
+        let messages: Vec<_> = (0..TASKS).map(|_| message("measured").into()).collect();
         let consumer = {
             let tasks = connection.tasks.clone();
             tokio::spawn(async move {

@@ -61,7 +61,7 @@ struct GatedBroker<T: Wire> {
 /// A message that is to be delivered once too often.
 struct Again<T> {
     channel: String,
-    message: T,
+    message: Arc<T>,
     count: u64,
 }
 
@@ -137,7 +137,7 @@ impl<T: Wire> Broker<T> for GatedBroker<T> {
         self.gate.call(Op::OtherOfBroker, lease).await
     }
 
-    async fn submit(&self, messages: Vec<T>) -> Vec<Result<(), Error>> {
+    async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>> {
         let count = messages.len();
         let submit = async {
             let mut results = Vec::with_capacity(count);

@@ -135,7 +135,7 @@ impl TaskStore for GatedStore {
         accepted.unwrap_or_else(|error| vec![Err(error); count])
     }
 
-    async fn apply(&self, outcomes: &[Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
+    async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let apply = async {
             // One at a time, so that each is seen where it has its effect.
             let mut applied = Vec::with_capacity(outcomes.len());

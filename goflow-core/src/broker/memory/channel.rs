@@ -43,7 +43,6 @@ struct State<T: Wire> {
 }
 
 struct Entry<T: Wire> {
-    /// Shared, because whoever takes it gets a copy, and copying is done without the lock.
     message: Arc<T>,
     id: T::Id,
     deliveries: u64,
@@ -158,10 +157,10 @@ impl<T: Wire> Channel<T> {
     }
 
     /// Puts a message in, waiting until `give_up` for room.
-    pub(super) async fn put(&self, message: T, give_up: Instant) -> Result<(), Error> {
+    pub(super) async fn put(&self, message: Arc<T>, give_up: Instant) -> Result<(), Error> {
         let mut entry = Some(Entry {
             id: message.id(),
-            message: Arc::new(message),
+            message,
             deliveries: 0,
             position: 0,
         });
@@ -278,7 +277,7 @@ impl<T: Wire> Channel<T> {
             token: taken.token,
         });
         Delivery {
-            message: T::clone(&taken.message),
+            message: taken.message,
             count: taken.count,
             leased_at: taken.leased_at,
             lease,

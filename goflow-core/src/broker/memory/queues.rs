@@ -101,7 +101,7 @@ impl<T: Wire> Broker<T> for Queues<T> {
         Ok(self.channel(channel)?.lease())
     }
 
-    async fn submit(&self, messages: Vec<T>) -> Vec<Result<(), Error>> {
+    async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>> {
         // Nothing else in here yields, and a task that submits in a loop must not keep a thread to itself.
         tokio::task::coop::consume_budget().await;
         let give_up = Instant::now() + self.patience;

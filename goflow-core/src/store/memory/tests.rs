@@ -40,7 +40,7 @@ fn success(task: TaskId) -> Outcome {
 async fn finish_one(store: &MemoryStore) -> TaskId {
     let id = store.accept(&one(spec())).await.remove(0).unwrap()[0].id;
     let applied = store
-        .apply(&[success(id)], &Policy::default())
+        .apply(&[&success(id)], &Policy::default())
         .await
         .unwrap();
     assert_eq!(applied, [Applied::Finished(State::Succeeded)]);
@@ -125,6 +125,7 @@ async fn batches_are_quick() {
             .await
             .remove(0)
             .unwrap();
+        let done: Vec<_> = done.iter().collect();
         store.apply(&done, &Policy::default()).await.unwrap();
     }
     let rate = f64::from(rounds) * 100.0 / begun.elapsed().as_secs_f64();

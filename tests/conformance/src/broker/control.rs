@@ -186,7 +186,7 @@ pub async fn closing(fixture: &impl Fixture) {
     );
     let results = connection
         .tasks
-        .submit(vec![message("late"), message("later")])
+        .submit(vec![message("late").into(), message("later").into()])
         .await;
     assert!(
         matches!(results[..], [Err(Error::Closed), Err(Error::Closed)]),

@@ -46,7 +46,7 @@ pub async fn lanes_are_apart(fixture: &impl Fixture) {
             .await
             .expect("dequeue");
         assert_eq!(deliveries.len(), 1, "{lane}");
-        assert_eq!(deliveries[0].message, sent);
+        assert_eq!(*deliveries[0].message, sent);
         let depth = connection.tasks.depth(lane).await.expect("depth");
         assert_eq!((depth.waiting, depth.leased), (0, 1), "{lane}");
         deliveries[0].lease.ack().await.expect("ack");

@@ -24,7 +24,7 @@ pub async fn intact(fixture: &impl Fixture) {
         (sent.attempt, sent.dispatch, sent.recorded) = (7, u32::MAX, false);
         submit(&connection, sent.clone()).await;
         let delivery = next(&connection).await;
-        assert_eq!(delivery.message, sent);
+        assert_eq!(*delivery.message, sent);
         assert_eq!(delivery.count, 1);
         delivery.lease.ack().await.expect("ack");
     }
@@ -36,7 +36,7 @@ pub async fn intact(fixture: &impl Fixture) {
     if limit < usize::MAX {
         let results = connection
             .tasks
-            .submit(vec![message(vec![0; limit]), message("fits")])
+            .submit(vec![message(vec![0; limit]).into(), message("fits").into()])
             .await;
         assert!(
             matches!(results[0], Err(Error::TooLarge { limit: said, .. }) if said == limit),
@@ -111,7 +111,7 @@ pub async fn waiting_dequeue(fixture: &impl Fixture) {
         .expect("no panic")
         .expect("dequeue");
     assert_eq!(deliveries.len(), 1);
-    assert_eq!(deliveries[0].message, sent);
+    assert_eq!(*deliveries[0].message, sent);
     assert!(
         began.elapsed() < QUIET + Duration::from_secs(2),
         "at once, not after {:?}",
@@ -154,7 +154,7 @@ pub async fn repeated_id(fixture: &impl Fixture) {
         delivery.lease.ack().await.expect("ack");
         came.push(delivery.message);
     }
-    assert_eq!(came, [first, retry]);
+    assert_eq!(came, [first, retry].map(Arc::new));
     nothing(&connection).await;
 }
 
@@ -191,7 +191,7 @@ pub async fn batches(fixture: &impl Fixture) {
     let took = began.elapsed();
     for (n, (received, sent)) in received.iter().zip(&sent).enumerate() {
         assert_eq!(
-            received, sent,
+            **received, *sent,
             "message {n}: in the order they were submitted"
         );
     }
@@ -204,7 +204,7 @@ pub async fn full_channel(fixture: &impl Fixture) {
     connection.tasks.prepare(LANE, None).await.expect("prepare");
     let results = connection
         .tasks
-        .submit((0..5).map(|n| message(n.to_string())).collect())
+        .submit((0..5).map(|n| message(n.to_string()).into()).collect())
         .await;
     assert_eq!(
         results.iter().filter(|result| result.is_ok()).count(),
@@ -254,19 +254,21 @@ pub async fn outcomes(fixture: &impl Fixture) {
     let connection = fixture.connect().await;
     connection.control.identify().await.expect("identify");
     let routes = [route(true), route(true), route(false), route(false)];
-    let batch = |route: &Route| OutcomeBatch {
-        id: Uuid::new_v4(),
-        route: route.clone(),
-        outcomes: vec![Outcome {
-            task: TaskId::new(),
-            attempt: 1,
-            dispatch: 1,
-            verdict: Verdict::Succeeded(Content::binary(vec![0xfe, 0])),
-            worker: WorkerId(Uuid::new_v4()),
-            started_at: None,
-            finished_at: OffsetDateTime::UNIX_EPOCH,
-            spec: None,
-        }],
+    let batch = |route: &Route| {
+        Arc::new(OutcomeBatch {
+            id: Uuid::new_v4(),
+            route: route.clone(),
+            outcomes: vec![Outcome {
+                task: TaskId::new(),
+                attempt: 1,
+                dispatch: 1,
+                verdict: Verdict::Succeeded(Content::binary(vec![0xfe, 0])),
+                worker: WorkerId(Uuid::new_v4()),
+                started_at: None,
+                finished_at: OffsetDateTime::UNIX_EPOCH,
+                spec: None,
+            }],
+        })
     };
     let sent: Vec<_> = routes.iter().map(batch).collect();
     for route in &routes {
@@ -305,7 +307,7 @@ pub async fn close_drains(fixture: &impl Fixture) {
     const TASKS: usize = 2_000;
     let connection = prepared(fixture).await;
     let tasks = connection.tasks.clone();
-    let sent: Vec<_> = (0..TASKS).map(|n| message(n.to_string())).collect();
+    let sent = (0..TASKS).map(|n| message(n.to_string()).into()).collect();
     let submitting = tokio::spawn(async move { tasks.submit(sent).await });
     tokio::task::yield_now().await;
     let began = Instant::now();

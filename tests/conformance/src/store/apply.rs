@@ -377,9 +377,9 @@ pub async fn unserved_but_served(fixture: &impl Fixture) {
     let spec = spec();
     let served = [(spec.queue.clone(), spec.task_type.clone())].into();
     let id = accept(&*store, spec).await;
-    let outcomes = vec![outcome(id, 1, 1, Verdict::Unserved)];
+    let outcome = outcome(id, 1, 1, Verdict::Unserved);
     let applied = store
-        .apply(&outcomes, &Policy { served })
+        .apply(&[&outcome], &Policy { served })
         .await
         .expect("apply");
     assert!(

@@ -27,7 +27,7 @@ async fn a_restart_loses_nothing() {
     server.0.stop().unwrap();
     let submitting = {
         let tasks = connection.tasks.clone();
-        tokio::spawn(async move { tasks.submit(vec![message("during")]).await })
+        tokio::spawn(async move { tasks.submit(vec![message("during").into()]).await })
     };
     server.0.start_again().unwrap();
 
@@ -104,7 +104,7 @@ async fn a_waiting_dequeue_ends_when_the_server_does() {
         "{:?}",
         began.elapsed()
     );
-    let lost = connection.tasks.submit(vec![message("lost")]).await;
+    let lost = connection.tasks.submit(vec![message("lost").into()]).await;
     assert!(
         matches!(lost[0], Err(Error::Unavailable { .. })),
         "{lost:?}"
@@ -164,7 +164,7 @@ async fn a_server_that_hangs_is_unavailable() {
     let began = Instant::now();
     let (dequeued, submitted, acked, pinged) = tokio::join!(
         connection.tasks.dequeue(LANE, 1, Duration::from_secs(1)),
-        connection.tasks.submit(vec![message("lost")]),
+        connection.tasks.submit(vec![message("lost").into()]),
         held.lease.ack(),
         connection.control.ping(),
     );

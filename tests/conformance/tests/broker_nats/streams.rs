@@ -155,7 +155,7 @@ async fn a_wiped_store_is_made_anew() {
         .unwrap();
     let gone = connection
         .tasks
-        .submit(vec![message("nowhere to go")])
+        .submit(vec![message("nowhere to go").into()])
         .await;
     assert!(matches!(gone[0], Err(Error::NoChannel { .. })), "{gone:?}");
     let gone = connection
