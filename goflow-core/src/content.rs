@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::name::Text;
+
 /// The content type of JSON.
 pub const JSON: &str = "application/json";
 /// The content type of UTF-8 text.
@@ -79,10 +81,6 @@ impl Content {
 
 /// A content type as it came, without memory of its own if it is one of those that goflow names.
 fn content_type<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
-    /// Only so is it borrowed where that can be.
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
     let Text(text) = Text::deserialize(from)?;
     let known = [JSON, TEXT, BINARY].into_iter().find(|name| *name == text);
     Ok(known.map_or_else(|| text.into_owned().into(), Cow::Borrowed))

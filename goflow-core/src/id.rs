@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::ambient;
+use crate::name::Text;
 
 /// The id of a task: a UUIDv7, so ids sort by the time the task was pushed.
 ///
@@ -89,8 +90,8 @@ impl fmt::Display for StoreId {
 ///
 /// A lasting route belongs to a durable store and waits for its engines as long as it takes. A passing
 /// route belongs to an engine whose records end with its process, and may be dropped some time after.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "Text<'_>")]
 pub struct Route(Arc<str>);
 
 impl Route {
@@ -123,9 +124,29 @@ impl Route {
 #[error("not a results route: {0:?}")]
 pub struct InvalidRoute(String);
 
+impl Serialize for Route {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl TryFrom<Text<'_>> for Route {
+    type Error = InvalidRoute;
+    fn try_from(Text(text): Text<'_>) -> Result<Self, InvalidRoute> {
+        Self::try_from(&*text)
+    }
+}
+
 impl TryFrom<String> for Route {
     type Error = InvalidRoute;
     fn try_from(text: String) -> Result<Self, InvalidRoute> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl TryFrom<&str> for Route {
+    type Error = InvalidRoute;
+    fn try_from(text: &str) -> Result<Self, InvalidRoute> {
         let name = text
             .strip_prefix(Self::LASTING)
             .or_else(|| text.strip_prefix(Self::PASSING));

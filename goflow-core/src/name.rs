@@ -1,10 +1,11 @@
 //! Names of queues, task types and namespaces: one grammar, checked once, at the edge.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -20,6 +21,10 @@ pub struct InvalidName {
     text: String,
 }
 
+/// A text that is read: borrowed from what it is read from where that can be.
+#[derive(Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
 fn check(kind: &'static str, text: &str) -> Result<(), InvalidName> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.bytes().all(legal) {
@@ -32,8 +37,8 @@ fn check(kind: &'static str, text: &str) -> Result<(), InvalidName> {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "Text<'_>")]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -49,6 +54,19 @@ macro_rules! name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl TryFrom<Text<'_>> for $name {
+            type Error = InvalidName;
+            fn try_from(Text(text): Text<'_>) -> Result<Self, InvalidName> {
+                Self::new(text)
             }
         }
 
@@ -109,17 +127,20 @@ name!(
     "namespace"
 );
 
+/// Made once: there is one in nearly every task.
+static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("default"));
+
 impl Default for QueueName {
     /// The queue named `default`.
     fn default() -> Self {
-        Self(Arc::from("default"))
+        Self(DEFAULT.clone())
     }
 }
 
 impl Default for Namespace {
     /// The namespace named `default`.
     fn default() -> Self {
-        Self(Arc::from("default"))
+        Self(DEFAULT.clone())
     }
 }
 

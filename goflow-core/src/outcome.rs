@@ -27,12 +27,12 @@ pub struct Outcome {
     /// When the handler was called, by the worker's clock.
     #[serde(
         default,
-        with = "time::serde::rfc3339::option",
+        with = "micros::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub started_at: Option<OffsetDateTime>,
     /// When it ended, by the worker's clock.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "micros")]
     pub finished_at: OffsetDateTime,
     /// The task itself, when the store holds no row of it. A success leaves the payload empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,4 +116,54 @@ pub struct OutcomeBatch {
     pub route: Route,
     /// The outcomes, in the order they happened.
     pub outcomes: Vec<Outcome>,
+}
+
+/// A time as microseconds since 1970, which is as precise as stores are, in a tenth of what it takes as text.
+mod micros {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use time::OffsetDateTime;
+
+    fn of(time: OffsetDateTime) -> i64 {
+        // As many as there are in 300,000 years; no time has more.
+        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &OffsetDateTime,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(of(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<OffsetDateTime, D::Error> {
+        time_of(i64::deserialize(from)?)
+    }
+
+    fn time_of<E: Error>(micros: i64) -> Result<OffsetDateTime, E> {
+        let nanos = i128::from(micros) * 1_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(E::custom)
+    }
+
+    pub(super) mod option {
+        use super::{Deserialize, Deserializer, OffsetDateTime, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            time: &Option<OffsetDateTime>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => to.serialize_i64(super::of(*time)),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<OffsetDateTime>, D::Error> {
+            let micros = Option::<i64>::deserialize(from)?;
+            micros.map(super::time_of).transpose()
+        }
+    }
 }

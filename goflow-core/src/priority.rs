@@ -25,10 +25,6 @@ impl Priority {
         self.0
     }
 
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The channel of the tasks with this priority in `queue`.
     pub fn lane(self, queue: &QueueName) -> String {
         format!("{queue}.{}", self.0)

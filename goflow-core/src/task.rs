@@ -197,7 +197,7 @@ pub struct TaskSpec {
     /// Its id, which carries the time it was pushed.
     pub id: TaskId,
     /// Its namespace.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub namespace: Namespace,
     /// The queue it waits in.
     pub queue: QueueName,
@@ -215,16 +215,16 @@ pub struct TaskSpec {
     /// Failed attempts after which the task has failed.
     pub max_attempts: u32,
     /// The wait between a failed attempt and the next.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub backoff: Backoff,
     /// The longest one attempt may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// When the first attempt may start.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub start: Start,
     /// How urgent it is among the tasks of its queue.
-    #[serde(default, skip_serializing_if = "Priority::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     /// When it ends as expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,6 +253,11 @@ impl TaskSpec {
     pub fn needs_row(&self) -> bool {
         self.start != Start::Now || self.deadline.is_some() || self.unique.is_some()
     }
+}
+
+/// Whether a field is as it is where it is left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// When a task ends as expired, by the store's clock.
