@@ -80,9 +80,14 @@ impl Engine {
 
 impl Core {
     pub(super) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
-        let mut record = self.store.get(&id).await?.ok_or_else(|| self.absent(id))?;
+        let mut record = self.look(id).await?;
         self.registry.overlay(std::slice::from_mut(&mut record));
         Ok(record)
+    }
+
+    /// What the store has.
+    async fn look(&self, id: TaskId) -> Result<TaskRecord, Error> {
+        self.store.get(&id).await?.ok_or_else(|| self.absent(id))
     }
 
     fn absent(&self, id: TaskId) -> Error {
@@ -96,28 +101,32 @@ impl Core {
         let deadline = Instant::now() + timeout.min(AGES);
         let waiter = self.waiters.register(id);
         let mut poll = POLL_FIRST;
-        loop {
+        let looked = loop {
             let woken = waiter.woken();
-            let looked = self.get(id).await;
+            let looked = self.look(id).await;
             match &looked {
-                Ok(record) if record.state.is_terminal() => return looked,
+                Ok(record) if record.state.is_terminal() => break looked,
                 Ok(_) | Err(Error::NotRecordedYet(_)) => {}
                 // A store that is away for a moment is no reason to give up a wait.
                 Err(error) if error.is_retryable() => {}
-                Err(_) => return looked,
+                Err(_) => break looked,
             }
             let now = Instant::now();
             if now >= deadline {
-                return looked;
+                break looked;
             }
             let pause = tokio::time::sleep_until((now + poll).min(deadline));
             tokio::select! {
                 biased;
                 () = woken => {}
                 () = pause => poll = (poll * 2).min(POLL_MOST),
-                () = self.stopping.cancelled() => return looked,
+                () = self.stopping.cancelled() => break looked,
             }
-        }
+        };
+        looked.map(|mut record| {
+            self.registry.overlay(std::slice::from_mut(&mut record));
+            record
+        })
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {

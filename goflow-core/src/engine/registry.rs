@@ -109,7 +109,9 @@ impl Registry {
     }
 
     /// Takes a heartbeat in.
-    pub(super) fn beat(&self, status: WorkerStatus) -> News {
+    pub(super) fn beat(&self, mut status: WorkerStatus) -> News {
+        // To be found by; they come in this order, but nobody promised that.
+        status.held.sort_by_key(|held| held.id);
         let mut workers = self.workers();
         let seen = workers.get(&status.id);
         let before = seen.map(|seen| &seen.status);
@@ -215,19 +217,28 @@ impl Registry {
 
     /// Lays what heartbeats tell over records: a queued task that runs is shown as running.
     pub(super) fn overlay(&self, records: &mut [TaskRecord]) {
-        if !records.iter().any(|record| record.state == State::Queued) {
-            return;
-        }
-        let running = self.running();
-        for record in records
+        let mut queued = records
             .iter_mut()
             .filter(|record| record.state == State::Queued)
-        {
-            if let Some((worker, held)) = running.get(&record.spec.id)
-                && held.attempt == record.attempt
-            {
+            .peekable();
+        if queued.peek().is_none() {
+            return;
+        }
+        let workers = self.workers();
+        for record in queued {
+            let running = workers.values().find_map(|seen| {
+                let held = &seen.status.held;
+                let first = held.partition_point(|held| held.id < record.spec.id);
+                let mut same = held[first..]
+                    .iter()
+                    .take_while(|held| held.id == record.spec.id);
+                let held =
+                    same.find(|held| held.attempt == record.attempt && held.started_at.is_some())?;
+                Some((seen.status.id, held))
+            });
+            if let Some((worker, held)) = running {
                 record.state = State::Running;
-                record.worker = Some(*worker);
+                record.worker = Some(worker);
                 record.started_at = held.started_at;
                 record.progress = held.progress.clone();
             }
