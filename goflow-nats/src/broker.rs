@@ -9,7 +9,6 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_trait::async_trait;
 use goflow_core::broker::{Broker, DEFAULT_LEASE, Delivery, Depth, Error, Lease, Wire};
-use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use crate::api;
@@ -171,10 +170,7 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
         let deadline = Instant::now() + DEADLINE;
         let mut last = None;
         let outgoing = |index: usize| self.outgoing(&messages[index], &mut last);
-        // Without the scheduler's interruptions, which would let later messages overtake earlier ones. The window
-        // sees to it that this task waits often enough.
-        let count = messages.len();
-        unconstrained(publish::publish_all(&self.link, count, outgoing, deadline)).await
+        publish::publish_all(&self.link, messages.len(), outgoing, deadline).await
     }
 
     async fn dequeue(

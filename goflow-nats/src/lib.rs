@@ -26,6 +26,7 @@
 //! all busy still answers the server and keeps its leases.
 
 mod api;
+mod batch;
 mod broker;
 mod checkpoints;
 mod connect;

@@ -111,19 +111,14 @@ impl Link {
         &self.0.api_prefix
     }
 
-    /// A place among the publishes under way. Closing comes first: once it has begun, it waits for those who have
-    /// one and for nobody else.
-    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        if self.closing().is_cancelled() {
-            return Err(Error::Closed);
-        }
-        if let Ok(permit) = self.0.window.try_acquire() {
-            return Ok(permit);
-        }
+    /// So many places among the publishes under way, [`WINDOW`] at most. Closing comes first: once it has begun, it
+    /// waits for those who have some and for nobody else.
+    pub(crate) async fn permits(&self, count: usize) -> Result<SemaphorePermit<'_>, Error> {
+        let count = count.min(WINDOW) as u32;
         tokio::select! {
             biased;
             () = self.closing().cancelled() => Err(Error::Closed),
-            permit = self.0.window.acquire() => permit.map_err(|_| Error::Closed),
+            permits = self.0.window.acquire_many(count) => permits.map_err(|_| Error::Closed),
         }
     }
 

@@ -10,7 +10,9 @@ use futures_util::{StreamExt, stream};
 use goflow_core::broker::Error;
 use serde::Deserialize;
 use tokio::time::Instant;
+use tracing::debug;
 
+use crate::batch::Batches;
 use crate::error::{ApiError, NoAnswer};
 use crate::link::{Link, WINDOW};
 use crate::topology::Address;
@@ -20,7 +22,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-const OPERATION: &str = "submit";
+pub(crate) const OPERATION: &str = "submit";
 
 /// The server's answer: a confirmation says where the message is.
 #[derive(Deserialize)]
@@ -62,7 +64,7 @@ pub(crate) async fn publish(
     payload: Bytes,
     deadline: Instant,
 ) -> Result<(), Error> {
-    let Ok(permit) = tokio::time::timeout_at(deadline, link.permit()).await else {
+    let Ok(permit) = tokio::time::timeout_at(deadline, link.permits(1)).await else {
         return Err(NoAnswer::timed_out().translate(OPERATION, channel));
     };
     let _permit = permit?;
@@ -92,36 +94,45 @@ pub(crate) struct Outgoing {
 }
 
 /// Publishes `count` messages as [`publish`] does each; the results are in their order. What makes it cheap is that
-/// the first tries have one deadline among them.
+/// the first tries are confirmed together.
 pub(crate) async fn publish_all(
     link: &Link,
     count: usize,
     mut outgoing: impl FnMut(usize) -> Result<Outgoing, Error> + Send,
     deadline: Instant,
 ) -> Vec<Result<(), Error>> {
-    let mut results = Vec::with_capacity(count);
+    let mut results: Vec<Option<Result<(), Error>>> = Vec::new();
+    results.resize_with(count, || None);
     let attempt = deadline.min(Instant::now() + ATTEMPT);
-    if link.connected(OPERATION, attempt).await.is_ok() {
-        let first = |index| {
-            let outgoing = outgoing(index);
-            async move { try_once(link, outgoing?).await }
-        };
-        let mut firsts = stream::iter(0..count).map(first).buffered(WINDOW);
-        let all = async {
-            while let Some(result) = firsts.next().await {
-                results.push(result);
+    let first = async {
+        link.connected(OPERATION, attempt).await?;
+        for start in (0..count).step_by(WINDOW) {
+            let end = count.min(start + WINDOW);
+            let _permits = link.permits(end - start).await?;
+            let mut batches = Batches::new(link);
+            for (place, result) in (start..end).zip(&mut results[start..end]) {
+                match outgoing(place) {
+                    Ok(message) => batches.add(place, message).await?,
+                    Err(error) => *result = Some(Err(error)),
+                }
             }
-        };
-        // What has no result by then is tried again.
-        drop(tokio::time::timeout_at(attempt, all).await);
+            let tell = |place: usize, result| results[place] = Some(result);
+            batches.end(tell).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout_at(attempt, first).await {
+        debug!(%error, "messages are published one by one");
     }
-    results.resize_with(count, || Err(Error::unavailable(OPERATION, "timed out")));
     let again = results.iter_mut().enumerate();
-    let again = again.filter(|(_, result)| matches!(result, Err(Error::Unavailable { .. })));
+    let again = again.filter(|(_, result)| {
+        let unknown = |result: &Result<_, _>| matches!(result, Err(Error::Unavailable { .. }));
+        result.as_ref().is_none_or(unknown)
+    });
     stream::iter(again)
         .map(|(index, result)| (outgoing(index), result))
         .for_each_concurrent(WINDOW, |(outgoing, result)| async move {
-            *result = match outgoing {
+            let published = match outgoing {
                 Ok(Outgoing {
                     address,
                     subject,
@@ -133,14 +144,17 @@ pub(crate) async fn publish_all(
                 }
                 Err(error) => Err(error),
             };
+            *result = Some(published);
         })
         .await;
-    results
+    let late = || Err(Error::unavailable(OPERATION, "timed out"));
+    let results = results.into_iter();
+    results.map(|result| result.unwrap_or_else(late)).collect()
 }
 
-async fn try_once(link: &Link, outgoing: Outgoing) -> Result<(), Error> {
+/// Publishes a message, once. For those who have a place among the publishes under way.
+pub(crate) async fn try_once(link: &Link, outgoing: Outgoing) -> Result<(), Error> {
     let channel = &outgoing.address.channel;
-    let _permit = link.permit().await?;
     let request = Request::new()
         .headers(message_id(&outgoing.id))
         .payload(outgoing.payload);

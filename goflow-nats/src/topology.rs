@@ -168,6 +168,7 @@ fn basic(link: &Link) -> stream::Config {
         // Zero would mean 1, also in an update of a stream that has more.
         num_replicas: link.options().replicas.max(1),
         duplicate_window: DUPLICATE_WINDOW,
+        allow_batch_publish: true,
         max_messages: NO_LIMIT,
         max_bytes: NO_LIMIT,
         max_messages_per_subject: NO_LIMIT,
@@ -321,6 +322,7 @@ fn merge_stream(present: &stream::Config, wanted: &stream::Config) -> stream::Co
     merged.duplicate_window = wanted.duplicate_window;
     merged.num_replicas = wanted.num_replicas;
     merged.allow_atomic_publish = wanted.allow_atomic_publish;
+    merged.allow_batch_publish = wanted.allow_batch_publish;
     merged.allow_direct |= wanted.allow_direct;
     for (key, value) in &wanted.metadata {
         merged

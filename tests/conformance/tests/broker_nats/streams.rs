@@ -1,5 +1,6 @@
 //! What is in the server: streams, consumers, and messages that are not ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -9,7 +10,7 @@ use goflow_conformance::broker::{
     Fixture, LANE, PATIENCE, QUEUE, message, next, nothing, prepared, submit, submit_all,
 };
 use goflow_core::broker::{Error, Tombstone};
-use goflow_core::{StoreId, TaskId};
+use goflow_core::{StoreId, TaskId, TaskMessage};
 use goflow_nats::{Options, connect};
 use goflow_test_servers::eventually;
 use tokio::time::timeout;
@@ -215,4 +216,44 @@ async fn what_differs_is_brought_up_to_date() {
         "the lease stays as it was"
     );
     next(&other).await.lease.ack().await.unwrap();
+}
+
+/// Streams that differ, messages that are there already, and one that takes no batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_together_is_stored_once_each() {
+    const TASKS: usize = 300;
+    let server = start().await;
+    let connection = prepared(&server).await;
+    let queues = [QUEUE, "other", "single"];
+    let lane = |queue: &str| format!("{queue}.1");
+    for queue in queues {
+        connection.tasks.prepare(&lane(queue), None).await.unwrap();
+    }
+    let all: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let mut message = message(n.to_string());
+            let queue = queues[if n == 7 { 2 } else { n % 2 }];
+            Arc::make_mut(&mut message.spec).queue = queue.parse().unwrap();
+            message
+        })
+        .collect();
+    submit_all(&connection, all[100..200].to_vec()).await;
+    submit_all(&connection, all.clone()).await;
+
+    let jetstream = jetstream::new(async_nats::connect(server.0.url()).await.unwrap());
+    let stored = async |queue: &str| {
+        let mut stream = jetstream.get_stream(format!("GF_Q_{queue}")).await.unwrap();
+        stream.info().await.unwrap().clone()
+    };
+    let mut config = stored("other").await.config;
+    config.allow_batch_publish = false;
+    jetstream.update_stream(&config).await.unwrap();
+    let more = all.iter().take(50).map(|message| TaskMessage {
+        dispatch: message.dispatch + 1,
+        ..message.clone()
+    });
+    submit_all(&connection, more.collect()).await;
+    for (queue, count) in queues.into_iter().zip([150 + 25, 149 + 24, 1 + 1]) {
+        assert_eq!(stored(queue).await.state.messages, count, "{queue}");
+    }
 }
