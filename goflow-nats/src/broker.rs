@@ -192,7 +192,7 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
             pull::pull(&self.link, consumer, channel, max, wait.min(LONGEST_WAIT)).await?;
         // Nothing waits from here on, so that a cancelled call cannot lose what it has taken.
         let lease = self.noted_lease(channel).unwrap_or(DEFAULT_LEASE);
-        let began = pulled.received;
+        let began = pulled.leased_at;
         Ok(pulled
             .take()
             .into_iter()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, Message, Request, Subject};
@@ -41,6 +41,8 @@ struct Inner {
     stopped: CancellationToken,
     lives: watch::Receiver<Life>,
     window: Semaphore,
+    /// How long it took to get an answer that the server gives at once, the last time; in microseconds.
+    lag: AtomicU64,
 }
 
 /// Which connection to the server this is, and whether it stands.
@@ -92,6 +94,7 @@ impl Link {
             stopped,
             lives,
             window: Semaphore::new(WINDOW),
+            lag: AtomicU64::new(0),
         }))
     }
 
@@ -120,6 +123,18 @@ impl Link {
             () = self.closing().cancelled() => Err(Error::Closed),
             permits = self.0.window.acquire_many(count) => permits.map_err(|_| Error::Closed),
         }
+    }
+
+    /// How long it took to get an answer that the server gives at once, the last time.
+    pub(crate) fn lag(&self) -> Duration {
+        Duration::from_micros(self.0.lag.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long it took now, and gives it back.
+    pub(crate) fn note_lag(&self, lag: Duration) -> Duration {
+        let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        self.0.lag.store(micros, Ordering::Relaxed);
+        lag
     }
 
     pub(crate) fn lives(&self) -> watch::Receiver<Life> {
@@ -176,8 +191,10 @@ impl Link {
         subject: impl Into<Subject>,
         request: Request,
     ) -> Result<Message, NoAnswer> {
-        let request = request.timeout(None);
-        Ok(self.0.client.send_request(subject.into(), request).await?)
+        let (request, began) = (request.timeout(None), Instant::now());
+        let answer = self.0.client.send_request(subject.into(), request).await?;
+        self.note_lag(began.elapsed());
+        Ok(answer)
     }
 
     /// Which connection this is: what was published over another one may not have been sent.

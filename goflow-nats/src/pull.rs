@@ -30,8 +30,21 @@ const MOST_MESSAGES: usize = 10_000;
 pub(crate) struct Pulled {
     link: Link,
     messages: Vec<Message>,
-    /// When the first came: the leases have run since then.
-    pub(crate) received: Instant,
+    /// When the leases began: so early that there is time for a renewal to reach the server. On a slow link what comes
+    /// was sent long ago, and what is sent comes late.
+    pub(crate) leased_at: Instant,
+    asked: Asked,
+}
+
+/// When the server was last asked.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// To answer at once.
+    ForPresent(Instant),
+    /// To answer when there is something.
+    ForNext(Instant),
+    /// And has answered since.
+    Before,
 }
 
 impl Pulled {
@@ -39,15 +52,27 @@ impl Pulled {
         Self {
             link: link.clone(),
             messages: Vec::new(),
-            received: Instant::now(),
+            leased_at: Instant::now(),
+            asked: Asked::Before,
         }
     }
 
-    fn add(&mut self, message: Message) {
-        if self.messages.is_empty() {
-            self.received = Instant::now();
+    /// Notes that the server has said something: the first tells how long it takes.
+    fn heard(&mut self) {
+        let now = Instant::now();
+        let lag = match std::mem::replace(&mut self.asked, Asked::Before) {
+            Asked::ForPresent(at) => self.link.note_lag(now - at),
+            Asked::ForNext(at) => self.link.lag().min(now - at),
+            Asked::Before => return,
+        };
+        self.leased_at = now.checked_sub(2 * lag).unwrap_or(now);
+    }
+
+    /// Notes that nothing is answered at once: a consumer that is paused answers when it is not any more.
+    fn silent(&mut self) {
+        if let Asked::ForPresent(at) = self.asked {
+            self.asked = Asked::ForNext(at);
         }
-        self.messages.push(message);
     }
 
     pub(crate) fn take(&mut self) -> Vec<Message> {
@@ -139,6 +164,7 @@ impl Pull {
         let mut pulled = Pulled::new(&self.link);
         let mut end = End::Complete;
         if self.max > 1 || !self.waits {
+            pulled.asked = Asked::ForPresent(Instant::now());
             request.ask_for_present(self.max).await?;
             // Whoever called may have gone: that this ends soon is cheaper than to withdraw it.
             end = self.collect(&mut request, &mut pulled, life, None).await;
@@ -147,6 +173,7 @@ impl Pull {
             match end {
                 End::Complete | End::Busy => {
                     let wait = self.give_up.saturating_duration_since(Instant::now());
+                    pulled.asked = Asked::ForNext(Instant::now());
                     request.ask_for_next(wait).await?;
                 }
                 // What was asked is still to be answered, once the consumer is not paused any more.
@@ -168,11 +195,13 @@ impl Pull {
             End::Failed(error) if pulled.messages.is_empty() => Err(error),
             End::Failed(_) => Ok(pulled),
             End::Silent | End::Abandoned | End::Closing => {
+                let began = Instant::now();
                 let withdrawn = request.withdraw(life).await;
-                withdrawn
-                    .messages
-                    .into_iter()
-                    .for_each(|message| pulled.add(message));
+                if withdrawn.confirmed {
+                    self.link.note_lag(began.elapsed());
+                }
+                pulled.heard();
+                pulled.messages.extend(withdrawn.messages);
                 match end {
                     End::Closing => Err(Error::Closed),
                     End::Silent if !withdrawn.confirmed && pulled.messages.is_empty() => {
@@ -215,13 +244,17 @@ impl Pull {
                 _ = lives.wait_for(|now| *now != life) => return lost("the connection was lost"),
                 () = self.link.closing().cancelled() => return End::Closing,
                 () = &mut gone => return End::Abandoned,
-                () = &mut silence => return End::Silent,
+                () = &mut silence => {
+                    pulled.silent();
+                    return End::Silent;
+                }
             };
             let Some(answer) = answer else {
                 return lost("the connection was closed");
             };
+            pulled.heard();
             if request::is_message(&answer) {
-                pulled.add(answer);
+                pulled.messages.push(answer);
                 silence.as_mut().reset(Instant::now().max(until) + PROMPT);
             } else if let Some(status) = answer.status {
                 let end = self.end(status, answer.description.as_deref().unwrap_or_default());
