@@ -41,7 +41,8 @@ pub struct Options {
     )]
     pub listen: String,
 
-    /// The broker: memory: or nats://HOST:PORT
+    /// The broker: memory:, or nats://HOST:PORT or tls://HOST:PORT, several parted by commas; with ?replicas=3 behind
+    /// them a cluster keeps three copies of each message
     #[arg(long, env = "GF_BROKER", value_name = "URL", default_value = "memory:")]
     pub broker: BrokerUrl,
 
