@@ -8,6 +8,7 @@ use goflow_core::store::Error;
 use goflow_core::{TaskId, TaskRecord};
 use sqlx::{FromRow, PgPool, Row};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::error::translate;
@@ -32,25 +33,33 @@ struct Request {
     reply: oneshot::Sender<Answer>,
 }
 
-/// Where to ask for tasks. The loops behind it end with it.
+/// Where to ask for tasks.
 #[derive(Debug)]
-pub(crate) struct Lookups(mpsc::Sender<Request>);
+pub(crate) struct Lookups {
+    requests: mpsc::Sender<Request>,
+    /// They end with it.
+    _loops: JoinSet<()>,
+}
 
 impl Lookups {
     pub(crate) fn start(pool: &PgPool) -> Self {
-        let (sender, requests) = mpsc::channel(BACKLOG);
-        let requests = Arc::new(Mutex::new(requests));
+        let (requests, receiver) = mpsc::channel(BACKLOG);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut loops = JoinSet::new();
         for _ in 0..LOOKS {
-            tokio::spawn(run(pool.clone(), requests.clone()));
+            loops.spawn(run(pool.clone(), receiver.clone()));
         }
-        Self(sender)
+        Self {
+            requests,
+            _loops: loops,
+        }
     }
 
     /// A task, if there is one. Cancel-safe.
     pub(crate) async fn get(&self, id: TaskId) -> Answer {
         let gone = || Error::unavailable("get", "the store is closed");
         let (reply, answer) = oneshot::channel();
-        let asked = self.0.send(Request { id, reply }).await;
+        let asked = self.requests.send(Request { id, reply }).await;
         asked.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
