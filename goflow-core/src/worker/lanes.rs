@@ -89,19 +89,26 @@ type Taken = Vec<Delivery<TaskMessage>>;
 
 /// Takes from the lanes of a queue. Waits for lanes that are empty go on while others are taken from: to begin and to
 /// end them for every task would cost more than the task.
-pub(super) struct Taker<'a> {
+pub(super) struct Taker<'a, Hold> {
     lanes: &'a Lanes,
     broker: &'a dyn Broker<TaskMessage>,
+    /// Called with each delivery the moment it comes: its lease is renewed from then on, however long the other lanes
+    /// take to answer.
+    hold: Hold,
     waits: FuturesUnordered<BoxFuture<'a, (Priority, Result<Taken, Error>)>>,
     /// Of which lanes there is one.
     waited_for: [bool; 4],
 }
 
-impl<'a> Taker<'a> {
-    pub(super) fn new(lanes: &'a Lanes, broker: &'a dyn Broker<TaskMessage>) -> Self {
+impl<'a, Hold, Held> Taker<'a, Hold>
+where
+    Hold: Fn(Delivery<TaskMessage>) -> Held,
+{
+    pub(super) fn new(lanes: &'a Lanes, broker: &'a dyn Broker<TaskMessage>, hold: Hold) -> Self {
         Self {
             lanes,
             broker,
+            hold,
             waits: FuturesUnordered::new(),
             waited_for: [false; 4],
         }
@@ -109,13 +116,13 @@ impl<'a> Taker<'a> {
 
     /// Takes up to `wanted` tasks of those that are there, urgent ones first; some more if waits have ended with them.
     /// Quick; not to be dropped halfway, for what it has taken by then would be back only when its lease has expired.
-    pub(super) async fn take(&mut self, wanted: usize) -> Result<Taken, Error> {
+    pub(super) async fn take(&mut self, wanted: usize) -> Result<Vec<Held>, Error> {
         let mut taken = Vec::new();
         while let Some(Some(ended)) = self.waits.next().now_or_never() {
             match self.ended(ended) {
                 Ok(more) => taken.extend(more),
                 Err(error) if taken.is_empty() => return Err(error),
-                Err(_) => break,
+                Err(_) => return Ok(taken),
             }
         }
         // Each may bring one.
@@ -128,13 +135,22 @@ impl<'a> Taker<'a> {
                 continue;
             }
             let name = self.lanes.name(lane);
-            let dequeued = self
+            let mut dequeued = self
                 .broker
                 .dequeue(name, wanted - taken.len(), Duration::ZERO);
-            match dequeued.await {
+            let more = loop {
+                let ended = tokio::select! {
+                    biased;
+                    more = &mut dequeued => break more,
+                    Some(ended) = self.waits.next() => ended,
+                };
+                // An error will come again.
+                taken.extend(self.ended(ended).into_iter().flatten());
+            };
+            match more {
                 Ok(more) => {
                     self.lanes.note(lane, more.is_empty());
-                    taken.extend(more);
+                    taken.extend(more.into_iter().map(&self.hold));
                 }
                 Err(error) if taken.is_empty() => return Err(error),
                 // It will come again; what is in hand counts.
@@ -146,7 +162,7 @@ impl<'a> Taker<'a> {
 
     /// Waits for a task of any lane: the first one, for what comes with it can be taken then. None when the wait for
     /// a lane has ended without, after `wait` at most. Cancel-safe, as [`Broker::dequeue`] is.
-    pub(super) async fn wait(&mut self, wait: Duration) -> Result<Taken, Error> {
+    pub(super) async fn wait(&mut self, wait: Duration) -> Result<Vec<Held>, Error> {
         let (lanes, broker) = (self.lanes, self.broker);
         for lane in Priority::ALL {
             let waits = &mut self.waited_for[usize::from(lane.get())];
@@ -168,18 +184,23 @@ impl<'a> Taker<'a> {
         self.waited_for = [false; 4];
     }
 
-    fn ended(&mut self, (lane, taken): (Priority, Result<Taken, Error>)) -> Result<Taken, Error> {
+    fn ended(
+        &mut self,
+        (lane, taken): (Priority, Result<Taken, Error>),
+    ) -> Result<Vec<Held>, Error> {
         self.waited_for[usize::from(lane.get())] = false;
         let taken = taken?;
         if !taken.is_empty() {
             self.lanes.note(lane, false);
         }
-        Ok(taken)
+        Ok(taken.into_iter().map(&self.hold).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use uuid::Uuid;
 
     use super::*;
@@ -214,7 +235,7 @@ mod tests {
     async fn waits_go_on_while_others_are_taken_from() {
         let broker = memory::connect(memory::Options::default());
         let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
-        let mut taker = Taker::new(&lanes, broker.tasks.as_ref());
+        let mut taker = Taker::new(&lanes, broker.tasks.as_ref(), |delivery| delivery);
         assert!(taker.take(10).await.unwrap().is_empty());
         let arrives = async {
             tokio::task::yield_now().await;
@@ -233,19 +254,78 @@ mod tests {
         assert_eq!(taker.waited_for, [false, false, true, false]);
     }
 
+    /// Answers the most urgent lane's requests that do not wait when it is told to.
+    #[derive(Debug)]
+    struct Hesitant(Connection, tokio::sync::Notify);
+
+    #[async_trait::async_trait]
+    impl Broker<TaskMessage> for Hesitant {
+        fn max_message_bytes(&self) -> usize {
+            self.0.tasks.max_message_bytes()
+        }
+
+        async fn prepare(&self, channel: &str, lease: Option<Duration>) -> Result<(), Error> {
+            self.0.tasks.prepare(channel, lease).await
+        }
+
+        async fn lease(&self, channel: &str) -> Result<Duration, Error> {
+            self.0.tasks.lease(channel).await
+        }
+
+        async fn submit(&self, messages: Vec<Arc<TaskMessage>>) -> Vec<Result<(), Error>> {
+            self.0.tasks.submit(messages).await
+        }
+
+        async fn dequeue(&self, channel: &str, max: usize, wait: Duration) -> Result<Taken, Error> {
+            if channel.ends_with('3') && wait.is_zero() {
+                self.1.notified().await;
+            }
+            self.0.tasks.dequeue(channel, max, wait).await
+        }
+
+        async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {
+            self.0.tasks.set_paused(channel, paused).await
+        }
+
+        async fn depth(&self, channel: &str) -> Result<crate::broker::Depth, Error> {
+            self.0.tasks.depth(channel).await
+        }
+    }
+
+    /// A lease is renewed from the moment its task comes, not from when all lanes have answered.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_is_held_while_a_lane_hesitates() {
+        let broker = memory::connect(memory::Options::default());
+        let hesitant = Hesitant(broker.clone(), tokio::sync::Notify::new());
+        let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
+        let held = std::cell::Cell::new(0);
+        let mut taker = Taker::new(&lanes, &hesitant, |_| held.set(held.get() + 1));
+        // Waits for all lanes; the most urgent one's ends, so that it is asked what else there is.
+        submit(&broker, 3).await;
+        assert_eq!(taker.wait(DAY).await.unwrap().len(), 1);
+        let others = async {
+            submit(&broker, 1).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(held.get(), 2, "while the lane hesitates");
+            hesitant.1.notify_one();
+        };
+        let (taken, ()) = tokio::join!(taker.take(10), others);
+        assert_eq!((taken.unwrap().len(), held.get()), (1, 2));
+    }
+
     /// Who has no use for more leaves them to others.
     #[tokio::test(start_paused = true)]
     async fn what_is_not_wanted_goes_back() {
         let broker = memory::connect(memory::Options::default());
         let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
-        let mut taker = Taker::new(&lanes, broker.tasks.as_ref());
+        let mut taker = Taker::new(&lanes, broker.tasks.as_ref(), |delivery| delivery);
         let waited = tokio::time::timeout(Duration::from_millis(1), taker.wait(DAY)).await;
         assert!(waited.is_err() && taker.waits.len() == 4);
         assert!(taker.take(3).await.unwrap().is_empty());
         assert_eq!(taker.waits.len(), 0, "four may bring more than three");
         submit(&broker, 2).await;
         let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
-        let mut other = Taker::new(&lanes, broker.tasks.as_ref());
+        let mut other = Taker::new(&lanes, broker.tasks.as_ref(), |delivery| delivery);
         assert_eq!(priorities(&other.take(1).await.unwrap()), [2]);
     }
 

@@ -166,10 +166,21 @@ impl Pool {
             return;
         };
         let mut quiet = self.quiet.subscribe();
-        let mut taker = Taker::new(&queue.lanes, self.connection.tasks.as_ref());
+        let hold = |delivery: Delivery<TaskMessage>| {
+            let message = delivery.message;
+            let (lease, leased_at) = (delivery.lease, delivery.leased_at);
+            Job {
+                hold: self.held.hold(&message, &lease, leased_at, &queue.lease),
+                message,
+                count: delivery.count,
+                lease,
+                received: Instant::now(),
+            }
+        };
+        let mut taker = Taker::new(&queue.lanes, self.connection.tasks.as_ref(), hold);
         let mut failing = false;
         while !self.draining.is_cancelled() {
-            match self.take(queue, &mut taker, &mut quiet).await {
+            match self.take(&mut taker, &mut quiet).await {
                 Ok(jobs) => {
                     failing = false;
                     for job in jobs {
@@ -194,8 +205,7 @@ impl Pool {
     /// came for a while.
     async fn take(
         &self,
-        queue: &Queue,
-        taker: &mut Taker<'_>,
+        taker: &mut Taker<'_, impl Fn(Delivery<TaskMessage>) -> Job>,
         quiet: &mut watch::Receiver<bool>,
     ) -> Result<Vec<Job>, Error> {
         loop {
@@ -222,20 +232,7 @@ impl Pool {
                     () = self.draining.cancelled() => return Ok(Vec::new()),
                 };
             }
-            // All of them at once: each is renewed, and told of, from now on.
-            let received = Instant::now();
-            let hold = |delivery: Delivery<TaskMessage>| {
-                let message = delivery.message;
-                let (lease, leased_at) = (delivery.lease, delivery.leased_at);
-                Job {
-                    hold: self.held.hold(&message, &lease, leased_at, &queue.lease),
-                    message,
-                    count: delivery.count,
-                    lease,
-                    received,
-                }
-            };
-            return Ok(taken.into_iter().map(hold).collect());
+            return Ok(taken);
         }
     }
 
