@@ -68,9 +68,9 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     /// [`Error::NoChannel`] before anyone prepared it.
     async fn lease(&self, channel: &str) -> Result<Duration, Error>;
 
-    /// Hands messages over, shared and not copied; `Ok` means the broker has the message and will deliver it. The results are in the
-    /// order of the messages, each on its own. A message with an id the broker has seen lately is confirmed
-    /// again and not delivered twice.
+    /// Hands messages over, shared and not copied; `Ok` means the broker has the message and will deliver it. The
+    /// results are in the order of the messages, each on its own. A message with an id the broker has seen lately
+    /// is confirmed again and not delivered twice.
     ///
     /// Not cancel-safe in the sense that a message may have been taken when the future is dropped.
     async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>>;

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use goflow_core::store::Error;
 use goflow_core::{TaskId, TaskRecord};
+use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgPool, Row};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::error::translate;
+use crate::error::{DEADLINE, translate, within};
 use crate::read::finished_since;
 use crate::rows::RecordRow;
 use crate::sql;
+
+const OPERATION: &str = "get";
 
 /// Most tasks of one look: their payloads and results are in memory together.
 const MAX_TASKS: usize = 50;
@@ -57,7 +60,7 @@ impl Lookups {
 
     /// A task, if there is one. Cancel-safe.
     pub(crate) async fn get(&self, id: TaskId) -> Answer {
-        let gone = || Error::unavailable("get", "the store is closed");
+        let gone = || Error::unavailable(OPERATION, "the store is closed");
         let (reply, answer) = oneshot::channel();
         let asked = self.requests.send(Request { id, reply }).await;
         asked.map_err(|_| gone())?;
@@ -72,7 +75,9 @@ async fn run(pool: PgPool, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
         // Who has given up waiting is not looked up for.
         group.retain(|request| !request.reply.is_closed());
         let ids: Vec<_> = group.iter().map(|request| request.id).collect();
-        let found = find_all(&pool, &ids).await;
+        // No longer than those who ask wait: a connection that is dead is left to the pool.
+        let look = async { find_all(&pool, &ids).await.map_err(failed) };
+        let found = within(DEADLINE, OPERATION, look).await;
         for Request { id, reply } in group.drain(..) {
             let answer = match &found {
                 Ok(found) => found.get(&id).cloned().transpose(),
@@ -87,7 +92,7 @@ async fn run(pool: PgPool, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
 async fn find_all(
     pool: &PgPool,
     ids: &[TaskId],
-) -> Result<HashMap<TaskId, Result<TaskRecord, Error>>, Error> {
+) -> Result<HashMap<TaskId, Result<TaskRecord, Error>>, sqlx::Error> {
     let Some(first) = ids.iter().min() else {
         return Ok(HashMap::new());
     };
@@ -96,16 +101,15 @@ async fn find_all(
         .bind(keys)
         .bind(finished_since(*first))
         .fetch_all(pool)
-        .await
-        .map_err(|error| translate("get", error))?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let id: Uuid = row.try_get("id").map_err(|error| translate("get", error))?;
+        .await?;
+    let read = |row: &PgRow| {
+        let id: Uuid = row.try_get("id")?;
         let record = RecordRow::from_row(row).and_then(TaskRecord::try_from);
-        found.insert(
-            TaskId::from(id),
-            record.map_err(|error| translate("get", error)),
-        );
-    }
-    Ok(found)
+        Ok((id.into(), record.map_err(failed)))
+    };
+    rows.iter().map(read).collect()
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    translate(OPERATION, error)
 }

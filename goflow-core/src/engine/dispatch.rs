@@ -1,6 +1,6 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -254,11 +254,7 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
 impl Core {
     /// Hands messages to the broker, after making sure their queues exist.
     pub(super) async fn submit(&self, messages: Vec<Arc<TaskMessage>>) -> Vec<Result<(), Error>> {
-        let mut queues: Vec<_> = messages.iter().map(|message| &message.spec.queue).collect();
-        // Mostly there is one.
-        queues.dedup();
-        queues.sort_unstable();
-        queues.dedup();
+        let queues: BTreeSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
         for queue in queues {
             // Should it fail, the submit says so.
             if self.prepare_queue(queue, None).await.is_err() {

@@ -80,9 +80,13 @@ impl Engine {
 
 impl Core {
     pub(super) async fn get(&self, id: TaskId) -> Result<TaskRecord, Error> {
-        let mut record = self.look(id).await?;
+        Ok(self.shown(self.look(id).await?))
+    }
+
+    /// A record with what heartbeats tell laid over it.
+    fn shown(&self, mut record: TaskRecord) -> TaskRecord {
         self.registry.overlay(std::slice::from_mut(&mut record));
-        Ok(record)
+        record
     }
 
     /// What the store has.
@@ -123,10 +127,7 @@ impl Core {
                 () = self.stopping.cancelled() => break looked,
             }
         };
-        looked.map(|mut record| {
-            self.registry.overlay(std::slice::from_mut(&mut record));
-            record
-        })
+        looked.map(|record| self.shown(record))
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, Error> {

@@ -25,6 +25,19 @@ pub struct WorkerSeen {
     unheeded: bool,
 }
 
+impl WorkerSeen {
+    /// The task among those it runs, if it is at this very attempt.
+    fn run_of(&self, record: &TaskRecord) -> Option<&HeldTask> {
+        let (held, id) = (&self.status.held, record.spec.id);
+        let first = held.partition_point(|held| held.id < id);
+        let runs = |held: &&HeldTask| held.attempt == record.attempt && held.started_at.is_some();
+        held[first..]
+            .iter()
+            .take_while(|held| held.id == id)
+            .find(runs)
+    }
+}
+
 /// What a heartbeat brought that was not known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
@@ -217,25 +230,14 @@ impl Registry {
 
     /// Lays what heartbeats tell over records: a queued task that runs is shown as running.
     pub(super) fn overlay(&self, records: &mut [TaskRecord]) {
-        let mut queued = records
-            .iter_mut()
-            .filter(|record| record.state == State::Queued)
-            .peekable();
-        if queued.peek().is_none() {
+        let is_queued = |record: &TaskRecord| record.state == State::Queued;
+        if !records.iter().any(is_queued) {
             return;
         }
         let workers = self.workers();
-        for record in queued {
-            let running = workers.values().find_map(|seen| {
-                let held = &seen.status.held;
-                let first = held.partition_point(|held| held.id < record.spec.id);
-                let mut same = held[first..]
-                    .iter()
-                    .take_while(|held| held.id == record.spec.id);
-                let held =
-                    same.find(|held| held.attempt == record.attempt && held.started_at.is_some())?;
-                Some((seen.status.id, held))
-            });
+        for record in records.iter_mut().filter(|record| is_queued(record)) {
+            let mut all = workers.values();
+            let running = all.find_map(|seen| Some((seen.status.id, seen.run_of(record)?)));
             if let Some((worker, held)) = running {
                 record.state = State::Running;
                 record.worker = Some(worker);
