@@ -162,8 +162,8 @@ impl Pull {
         };
         let mut request = Request::open(&self.link, (&self.stream, &self.consumer)).await?;
         let mut pulled = Pulled::new(&self.link);
-        let mut end = End::Complete;
-        if self.max > 1 || !self.waits {
+        let (mut end, mut max) = (End::Complete, self.max);
+        if !self.waits {
             pulled.asked = Asked::ForPresent(Instant::now());
             request.ask_for_present(self.max).await?;
             // Whoever called may have gone: that this ends soon is cheaper than to withdraw it.
@@ -174,7 +174,7 @@ impl Pull {
                 End::Complete | End::Busy => {
                     let wait = self.give_up.saturating_duration_since(Instant::now());
                     pulled.asked = Asked::ForNext(Instant::now());
-                    request.ask_for_next(wait).await?;
+                    request.ask_for_next(max, wait).await?;
                 }
                 // What was asked is still to be answered, once the consumer is not paused any more.
                 End::Silent => {}
@@ -184,6 +184,8 @@ impl Pull {
                 .collect(&mut request, &mut pulled, life, Some(caller))
                 .await;
             match end {
+                // The few that are there are for others who wait. Who asks for one waits with them.
+                End::Busy if max > 1 => max = 1,
                 End::Busy if Instant::now() + PAUSE < self.give_up => {
                     tokio::time::sleep(PAUSE).await
                 }
@@ -223,7 +225,7 @@ impl Pull {
         caller: Option<&mut Caller>,
     ) -> End {
         let began = Instant::now();
-        let until = if caller.is_some() {
+        let mut until = if caller.is_some() {
             self.give_up.max(began)
         } else {
             began
@@ -255,7 +257,9 @@ impl Pull {
             pulled.heard();
             if request::is_message(&answer) {
                 pulled.messages.push(answer);
-                silence.as_mut().reset(Instant::now().max(until) + PROMPT);
+                // What is there comes at once, and the end behind it.
+                until = Instant::now();
+                silence.as_mut().reset(until + PROMPT);
             } else if let Some(status) = answer.status {
                 let end = self.end(status, answer.description.as_deref().unwrap_or_default());
                 if !matches!(end, End::Complete) {

@@ -96,28 +96,33 @@ impl Request {
 
     /// Asks for what is there, up to `max` messages: the answer ends at once. A paused consumer does not answer.
     pub(crate) async fn ask_for_present(&mut self, max: usize) -> Result<(), Error> {
-        // Never less than one message, whatever the server takes.
-        let max_bytes = Some(MOST_BYTES.max(2 * self.link.client().max_payload()));
         self.ask(&Next {
             batch: max,
-            max_bytes,
+            max_bytes: self.most_bytes(max),
             expires: None,
             no_wait: true,
         })
         .await
     }
 
-    /// Asks for one message, the first that comes within `wait`. Only one, because as many answers as were asked
-    /// for it takes to withdraw.
-    pub(crate) async fn ask_for_next(&mut self, wait: Duration) -> Result<(), Error> {
+    /// Asks for what is there, up to `max` messages, or for what comes first within `wait`: the answer ends as soon as
+    /// there is any. No more than are of use, for it takes as many answers to withdraw.
+    pub(crate) async fn ask_for_next(&mut self, max: usize, wait: Duration) -> Result<(), Error> {
         let expires = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let max = max.min(MOST_MARKERS);
         self.ask(&Next {
-            batch: 1,
-            max_bytes: None,
+            batch: max,
+            max_bytes: self.most_bytes(max),
             expires: Some(expires),
-            no_wait: false,
+            // Beside a time it means: as soon as there is any.
+            no_wait: max > 1,
         })
         .await
+    }
+
+    fn most_bytes(&self, max: usize) -> Option<usize> {
+        // Never less than one message, whatever the server takes.
+        (max > 1).then(|| MOST_BYTES.max(2 * self.link.client().max_payload()))
     }
 
     async fn ask(&mut self, next: &Next) -> Result<(), Error> {
