@@ -28,6 +28,11 @@ const STREAMS: u32 = 128;
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(10);
 
+/// What an HTTP/2 client may send before it is told to go on, in bytes: a batch of some hundred tasks comes in one go.
+/// It bounds what a connection whose requests nobody reads yet keeps in memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
 /// The most memory for the headers of a request, in bytes.
 const HEADER_BYTES: u32 = 32 * 1024;
 
@@ -117,6 +122,8 @@ async fn connection(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_BYTES);
 
     let asked = AtomicBool::new(false);
