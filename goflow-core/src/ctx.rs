@@ -40,9 +40,10 @@ struct Report {
 }
 
 impl Reports {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Nothing yet, of a handler that is called now.
+    pub(crate) fn new(now: Instant) -> Arc<Self> {
         let report = Report {
-            last: Instant::now(),
+            last: now,
             progress: None,
             checkpoint: None,
         };
@@ -92,7 +93,7 @@ impl Ctx {
             Arc::new(message),
             CancellationToken::new(),
             None,
-            Reports::new(),
+            Reports::new(Instant::now()),
         )
     }
 

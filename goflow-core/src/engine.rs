@@ -90,8 +90,8 @@ pub struct QueueStatus {
     pub running: usize,
 }
 
-/// A running engine, for those who push and ask. Cheap to clone.
-#[derive(Debug, Clone)]
+/// A running engine, for those who push and ask.
+#[derive(Debug)]
 pub(crate) struct Engine {
     core: Arc<Core>,
     accept: mpsc::Sender<accept::Request>,
@@ -171,7 +171,9 @@ impl Engine {
         let mut around = JoinSet::new();
         let (fetched, to_apply) = mpsc::channel(2);
         around.spawn(results::fetch(core.clone(), fetched));
-        around.spawn(results::apply(core.clone(), to_apply));
+        let (applied, to_acknowledge) = mpsc::channel(2);
+        around.spawn(results::apply(core.clone(), to_apply, applied));
+        around.spawn(results::acknowledge_all(core.clone(), to_acknowledge));
         around.spawn(dispatch::run(core.clone(), dispatches));
         around.spawn(tombs::run(core.clone(), entombed));
         around.spawn(schedule::run(core.clone()));
@@ -191,8 +193,8 @@ impl Engine {
     }
 
     /// Takes no more pushes and finishes those under way.
-    pub(crate) async fn stop_pushing(self, loops: &mut Loops) -> Stopping {
-        let core = self.core;
+    pub(crate) async fn stop_pushing(&self, loops: &mut Loops) -> Stopping {
+        let core = self.core.clone();
         core.stopping.cancel();
         let pushed = async { while loops.pushing.join_next().await.is_some() {} };
         if tokio::time::timeout(PUSH_PATIENCE, pushed).await.is_err() {

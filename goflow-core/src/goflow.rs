@@ -40,7 +40,7 @@ struct Inner {
     push_timeout: Duration,
     /// How long `close` lets local tasks finish.
     grace: Duration,
-    engine: RwLock<Option<Engine>>,
+    engine: RwLock<Option<Arc<Engine>>>,
     /// Held while starting or closing.
     stage: Mutex<Stage>,
 }
@@ -81,7 +81,7 @@ impl GoFlow {
         if let Some(worker) = &inner.local {
             worker.start().await?;
         }
-        *self.slot() = Some(engine);
+        *self.slot() = Some(Arc::new(engine));
         *stage = Stage::Started(loops);
         Ok(())
     }
@@ -124,14 +124,14 @@ impl GoFlow {
         Ok(())
     }
 
-    fn slot(&self) -> std::sync::RwLockWriteGuard<'_, Option<Engine>> {
+    fn slot(&self) -> std::sync::RwLockWriteGuard<'_, Option<Arc<Engine>>> {
         self.inner
             .engine
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn engine(&self) -> Result<Engine, Error> {
+    fn engine(&self) -> Result<Arc<Engine>, Error> {
         let engine = self
             .inner
             .engine

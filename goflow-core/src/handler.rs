@@ -20,7 +20,6 @@
 //! # handlers.register("raw", raw).unwrap();
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -28,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::HashMap;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::content::Content;

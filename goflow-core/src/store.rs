@@ -67,6 +67,12 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// Whether records outlive the process.
     fn is_durable(&self) -> bool;
 
+    /// Whether it answers at once, without waiting for anything: then nothing is gained by a commit for many. Default:
+    /// no.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// The route of its outcomes.
     fn route(&self) -> Route {
         Route::of_store(self.id(), self.is_durable())

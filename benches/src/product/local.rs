@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use goflow::{GoFlow, HandlerError, Raw, State, TaskId};
-use tokio::task::JoinHandle;
 
 use crate::args::Plan;
 use crate::bare::channel::{WINDOW, WORKERS};
@@ -30,18 +29,18 @@ pub async fn run(plan: &Plan) -> Result<Run> {
         .build()?;
     flow.start().await?;
     let (usage, begun) = (Usage::since_now([]), Instant::now());
-    let mut waiting: VecDeque<(usize, JoinHandle<Result<TaskId, goflow::Error>>)> = VecDeque::new();
+    let mut waiting: VecDeque<(usize, TaskId)> = VecDeque::with_capacity(WINDOW);
     for number in 0..plan.tasks {
         if waiting.len() == WINDOW
-            && let Some((number, pushed)) = waiting.pop_front()
+            && let Some((number, id)) = waiting.pop_front()
         {
-            check(&flow, plan, number, pushed.await??).await?;
+            check(&flow, plan, number, id).await?;
         }
-        let (task, flow) = (plan.payload().task(number)?, flow.clone());
-        waiting.push_back((number, tokio::spawn(async move { flow.push(task).await })));
+        let id = flow.push(plan.payload().task(number)?).await?;
+        waiting.push_back((number, id));
     }
-    for (number, pushed) in waiting {
-        check(&flow, plan, number, pushed.await??).await?;
+    for (number, id) in waiting {
+        check(&flow, plan, number, id).await?;
     }
     let run = Run::new(plan.tasks, begun.elapsed(), &usage);
     flow.close().await?;

@@ -14,6 +14,7 @@ use crate::task::TaskMessage;
 mod channel;
 mod control;
 mod queues;
+mod returns;
 
 use control::MemoryControl;
 use queues::Queues;

@@ -1,15 +1,17 @@
-//! Group commit: what is pushed while a commit is under way goes into the next one. A lone push commits at once.
+//! Group commit: what is pushed while a commit is under way goes into the next one. A lone push commits at once. A store
+//! that answers at once has no commits to share: each push goes to it by itself.
 
+use std::slice;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
-use super::Core;
+use super::{Core, dispatch};
 use crate::error::Error;
 use crate::faults::{self, Point};
 use crate::id::TaskId;
-use crate::store::{Dispatch, NewTasks};
+use crate::store::{self, Accepted, Dispatch, NewTasks};
 use crate::task::{Start, TaskMessage, TaskSpec};
 
 /// Most rows of one commit, unless a single request has more.
@@ -75,30 +77,50 @@ async fn commit(core: &Core, group: Vec<Request>) {
     faults::point(Point::AfterAccept);
     let mut dispatches = Vec::new();
     for ((reply, tasks), accepted) in replies.into_iter().zip(tasks).zip(accepted) {
-        let answer = match accepted {
-            Ok(accepted) => {
-                for (spec, accepted) in tasks.tasks.into_iter().zip(&accepted) {
-                    if accepted.dispatch_now {
-                        dispatches.push(Dispatch {
-                            spec,
-                            attempt: 1,
-                            dispatch: 1,
-                        });
-                    } else if let Start::After(delay) = spec.start {
-                        core.schedule.wake_in(delay);
-                    }
-                }
-                Ok(accepted.iter().map(|accepted| accepted.id).collect())
-            }
-            Err(error) => Err(Refused {
-                error: error.into(),
-                tasks,
-            }),
-        };
         // Nobody may be waiting any more: what is committed is committed.
-        drop(reply.send(answer));
+        drop(reply.send(settle(core, tasks, accepted, &mut dispatches)));
     }
-    core.dispatcher.hand_over(dispatches).await;
+    dispatch::hand_over(core, dispatches).await;
+}
+
+/// Accepts a push by itself, for a store that answers at once.
+pub(super) async fn accept_alone(core: &Core, tasks: NewTasks) -> Result<Vec<TaskId>, Refused> {
+    // Nothing else in here yields, and who pushes in a loop must not keep a thread to itself.
+    tokio::task::coop::consume_budget().await;
+    let accepted = core.store.accept(slice::from_ref(&tasks)).await.pop();
+    let accepted = accepted.unwrap_or_else(|| Err(store::Error::unavailable("push", "no answer")));
+    let mut dispatches = Vec::new();
+    let answer = settle(core, tasks, accepted, &mut dispatches);
+    dispatch::hand_over(core, dispatches).await;
+    answer
+}
+
+/// What the caller is told of a request, and what follows from it.
+fn settle(
+    core: &Core,
+    tasks: NewTasks,
+    accepted: Result<Vec<Accepted>, store::Error>,
+    dispatches: &mut Vec<Dispatch>,
+) -> Result<Vec<TaskId>, Refused> {
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            let error = error.into();
+            return Err(Refused { error, tasks });
+        }
+    };
+    for (spec, accepted) in tasks.tasks.into_iter().zip(&accepted) {
+        if accepted.dispatch_now {
+            dispatches.push(Dispatch {
+                spec,
+                attempt: 1,
+                dispatch: 1,
+            });
+        } else if let Start::After(delay) = spec.start {
+            core.schedule.wake_in(delay);
+        }
+    }
+    Ok(accepted.iter().map(|accepted| accepted.id).collect())
 }
 
 /// A push without a row on its way to the broker.

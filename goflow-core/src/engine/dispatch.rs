@@ -1,10 +1,11 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -90,6 +91,12 @@ impl Published {
         self.trim();
     }
 
+    /// Gives back the room that a burst took.
+    fn shrink(&mut self) {
+        self.latest.shrink_to(2 * self.latest.len());
+        self.in_order.shrink_to(2 * self.in_order.len());
+    }
+
     fn trim(&mut self) {
         while let Some((_, id, dispatch)) = self.in_order.front()
             && self.latest.get(id) != Some(dispatch)
@@ -120,7 +127,7 @@ impl Dispatcher {
     }
 
     /// Publishes these soon. Waits while too many are on their way, for a moment, if the broker takes them at all.
-    pub(super) async fn hand_over(&self, dispatches: Vec<Dispatch>) {
+    async fn hand_over(&self, dispatches: Vec<Dispatch>) {
         self.pending.fetch_add(dispatches.len(), Ordering::Release);
         let mut left = dispatches.into_iter();
         let give_up = Instant::now() + PATIENCE;
@@ -156,6 +163,16 @@ impl Dispatcher {
         for id in ids {
             published.latest.remove(id);
         }
+        published.trim();
+    }
+}
+
+/// Has these published: now by a broker of this process, which answers at once, and soon by any other.
+pub(super) async fn hand_over(core: &Core, dispatches: Vec<Dispatch>) {
+    if core.in_process {
+        publish(core, dispatches.into_iter()).await;
+    } else {
+        core.dispatcher.hand_over(dispatches).await;
     }
 }
 
@@ -238,6 +255,7 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
         let broker = core.broker();
         let mut group = core.dispatcher.published().of(broker).oldest(until);
         if group.is_empty() {
+            core.dispatcher.published().shrink();
             return Ok(());
         }
         group.sort_unstable();
@@ -254,10 +272,12 @@ pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::s
 impl Core {
     /// Hands messages to the broker, after making sure their queues exist.
     pub(super) async fn submit(&self, messages: Vec<Arc<TaskMessage>>) -> Vec<Result<(), Error>> {
-        let queues: BTreeSet<_> = messages.iter().map(|message| &message.spec.queue).collect();
-        for queue in queues {
+        let mut known = None;
+        for message in &messages {
+            let queue = &message.spec.queue;
             // Should it fail, the submit says so.
-            if self.prepare_queue(queue, None).await.is_err() {
+            if known.replace(queue) != Some(queue) && self.prepare_queue(queue, None).await.is_err()
+            {
                 break;
             }
         }

@@ -35,6 +35,9 @@ async fn take(core: &Core, signal: Signal) {
         Signal::Finished { route, ids } if route == core.route => {
             core.dispatcher.forget(&ids);
             core.waiters.wake(&ids);
+            if core.finished.receiver_count() == 0 {
+                return;
+            }
             for id in ids {
                 // No receiver is no reason to stop.
                 drop(core.finished.send(id));

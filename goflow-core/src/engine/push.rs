@@ -70,7 +70,7 @@ impl Engine {
         mut tasks: NewTasks,
         patience: Duration,
     ) -> Result<Vec<TaskId>, Error> {
-        let deadline = Instant::now() + patience.min(AGES);
+        let mut deadline = None;
         loop {
             let room = self.core.room.notified();
             let full = match self.accept(tasks).await? {
@@ -78,6 +78,7 @@ impl Engine {
                 Err(refused) if matches!(refused.error, Error::QueueFull { .. }) => refused,
                 Err(refused) => return Err(refused.error),
             };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience.min(AGES));
             let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
             tokio::select! { () = room => {}, () = tokio::time::sleep_until(look_again) => {} }
             if Instant::now() >= deadline {
@@ -89,6 +90,12 @@ impl Engine {
 
     async fn accept(&self, tasks: NewTasks) -> Result<Result<Vec<TaskId>, accept::Refused>, Error> {
         self.core.check_claim()?;
+        if self.core.store.answers_at_once() {
+            if self.core.stopping.is_cancelled() {
+                return Err(Error::NotStarted);
+            }
+            return Ok(accept::accept_alone(&self.core, tasks).await);
+        }
         let (reply, answer) = oneshot::channel();
         let unique = tasks.tasks.iter().any(|spec| spec.unique.is_some());
         let accept = if unique {

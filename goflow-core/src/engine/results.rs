@@ -29,10 +29,21 @@ const DEQUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Commits of which the broker is still to be told. The next one does not wait for that; more than these would.
 const MAX_UNTOLD: usize = 4;
 
+/// How long applied messages wait for others to be acknowledged with. Should this process end meanwhile they come
+/// again, and are stale. One confirmation serves for many, and a server keeps the file of a stream that does not become
+/// empty, which it otherwise removes and makes anew for each message.
+const ACK_EVERY: Duration = Duration::from_millis(100);
+
+/// Most messages acknowledged together.
+const MAX_ACKS: usize = 1_000;
+
 /// The pause after something failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
 type Message = Delivery<OutcomeBatch>;
+
+/// Messages whose outcomes are applied.
+pub(super) type Leases = Vec<Arc<dyn Lease>>;
 
 /// Takes outcomes from the route, until it is dropped.
 pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
@@ -68,8 +79,12 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
     }
 }
 
-/// Applies what was fetched, until the fetching ends.
-pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Message>>) {
+/// Applies what was fetched, until the fetching ends; `applied` is told what can be acknowledged.
+pub(super) async fn apply(
+    core: Arc<Core>,
+    mut fetched: mpsc::Receiver<Vec<Message>>,
+    applied: mpsc::Sender<Leases>,
+) {
     let mut telling = JoinSet::new();
     while let Some(messages) = fetched.recv().await {
         let mut group = Vec::new();
@@ -78,12 +93,12 @@ pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Messa
             outcomes += message.message.outcomes.len();
             group.push(message);
             if outcomes >= MAX_OUTCOMES {
-                commit(&core, std::mem::take(&mut group), &mut telling).await;
+                commit(&core, std::mem::take(&mut group), &applied, &mut telling).await;
                 outcomes = 0;
             }
         }
         if !group.is_empty() {
-            commit(&core, group, &mut telling).await;
+            commit(&core, group, &applied, &mut telling).await;
         }
     }
     while telling.join_next().await.is_some() {}
@@ -91,7 +106,12 @@ pub(super) async fn apply(core: Arc<Core>, mut fetched: mpsc::Receiver<Vec<Messa
 
 /// Applies the outcomes of some messages, however long the store takes to answer. Other engines are told, and the
 /// messages acknowledged, while the next ones are applied.
-async fn commit(core: &Arc<Core>, messages: Vec<Message>, telling: &mut JoinSet<()>) {
+async fn commit(
+    core: &Arc<Core>,
+    messages: Vec<Message>,
+    to_acknowledge: &mpsc::Sender<Leases>,
+    telling: &mut JoinSet<()>,
+) {
     let (leases, batches): (Vec<_>, Vec<_>) =
         messages.into_iter().map(|m| (m.lease, m.message)).unzip();
     let outcomes: Vec<&Outcome> = batches.iter().flat_map(|batch| &batch.outcomes).collect();
@@ -117,11 +137,30 @@ async fn commit(core: &Arc<Core>, messages: Vec<Message>, telling: &mut JoinSet<
     while telling.len() >= MAX_UNTOLD {
         telling.join_next().await;
     }
-    let core = core.clone();
+    let (core, to_acknowledge) = (core.clone(), to_acknowledge.clone());
     telling.spawn(async move {
         core.tell(finished).await;
-        acknowledge(&core, &leases).await;
+        // Whoever acknowledges outlives this; if not, the outcomes come again.
+        drop(to_acknowledge.send(leases).await);
     });
+}
+
+/// Acknowledges what was applied, until nothing more can be.
+pub(super) async fn acknowledge_all(core: Arc<Core>, mut applied: mpsc::Receiver<Leases>) {
+    while let Some(mut leases) = applied.recv().await {
+        // A broker of this process has nothing to gain, and room for few.
+        if !core.in_process {
+            let gather = async {
+                while leases.len() < MAX_ACKS
+                    && let Some(more) = applied.recv().await
+                {
+                    leases.extend(more);
+                }
+            };
+            drop(tokio::time::timeout(ACK_EVERY, gather).await);
+        }
+        acknowledge(&core, &leases).await;
+    }
 }
 
 /// Should an ack be lost, the outcomes come again and are fenced.

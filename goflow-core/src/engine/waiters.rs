@@ -1,8 +1,8 @@
 //! Those who wait for a task's end in this process.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::id::TaskId;

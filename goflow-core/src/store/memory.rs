@@ -127,6 +127,10 @@ impl TaskStore for MemoryStore {
         false
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     async fn bind(&self, broker: &Identity) -> Result<(), Error> {
         if let Some(bound) = broker.store.filter(|store| *store != self.id) {
             return Err(Error::Foreign {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,33 +41,47 @@ impl QueueLease {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// By key, so that the oldest come first.
-    entries: Mutex<BTreeMap<u64, Entry>>,
+    entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
     next_key: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Entry {
     message: Arc<TaskMessage>,
-    started_at: Option<OffsetDateTime>,
-    reports: Option<Arc<Reports>>,
-    cancelled: CancellationToken,
+    /// Once the handler was called: when, and what it says.
+    run: OnceLock<(OffsetDateTime, Arc<Reports>)>,
+    ending: CancellationToken,
     lease: Arc<dyn Lease>,
     queue_lease: QueueLease,
     /// When the lease was last known to start anew; none once it is known to be lost.
-    leased_at: Option<Instant>,
+    leased_at: Mutex<Option<Instant>>,
 }
 
 impl Entry {
+    fn leased_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.leased_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         let third = self.queue_lease.get() / 3;
-        self.leased_at
+        self.leased_at()
             .is_some_and(|at| now.duration_since(at) >= third)
     }
 
     fn is_ours(&self, now: Instant) -> bool {
         let most = self.queue_lease.get() * 9 / 10;
-        self.leased_at
+        self.leased_at()
             .is_some_and(|at| now.duration_since(at) < most)
+    }
+
+    fn started_at(&self) -> Option<OffsetDateTime> {
+        self.run.get().map(|(started_at, _)| *started_at)
+    }
+
+    fn reports(&self) -> Option<&Reports> {
+        self.run.get().map(|(_, reports)| reports.as_ref())
     }
 }
 
@@ -76,12 +90,11 @@ impl Entry {
 pub(super) struct Hold {
     held: Arc<Held>,
     key: u64,
-    /// Fires when the task was cancelled.
-    pub(super) cancelled: CancellationToken,
+    entry: Arc<Entry>,
 }
 
 impl Held {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,21 +107,19 @@ impl Held {
         queue_lease: &QueueLease,
     ) -> Hold {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let cancelled = CancellationToken::new();
-        let entry = Entry {
+        let entry = Arc::new(Entry {
             message: message.clone(),
-            started_at: None,
-            reports: None,
-            cancelled: cancelled.clone(),
+            run: OnceLock::new(),
+            ending: CancellationToken::new(),
             lease: lease.clone(),
             queue_lease: queue_lease.clone(),
-            leased_at: Some(leased_at),
-        };
-        self.entries().insert(key, entry);
+            leased_at: Mutex::new(Some(leased_at)),
+        });
+        self.entries().insert(key, entry.clone());
         Hold {
             held: self.clone(),
             key,
-            cancelled,
+            entry,
         }
     }
 
@@ -123,51 +134,48 @@ impl Held {
 
     /// Notes that these leases started anew at `when`.
     pub(super) fn renewed(&self, keys: &[u64], when: Instant) {
-        let mut entries = self.entries();
-        for key in keys {
-            if let Some(entry) = entries.get_mut(key) {
-                entry.leased_at = Some(when);
-            }
-        }
+        self.note(keys, Some(when));
     }
 
     /// Notes that these leases are no more.
     pub(super) fn lost(&self, keys: &[u64]) {
-        let mut entries = self.entries();
-        for key in keys {
-            if let Some(entry) = entries.get_mut(key) {
-                entry.leased_at = None;
-            }
+        self.note(keys, None);
+    }
+
+    fn note(&self, keys: &[u64], leased_at: Option<Instant>) {
+        let entries = self.entries();
+        for entry in keys.iter().filter_map(|key| entries.get(key)) {
+            *entry.leased_at() = leased_at;
         }
     }
 
     /// The checkpoints that are to be saved.
     pub(super) fn take_checkpoints(&self) -> Vec<(TaskId, Bytes)> {
         let entries = self.entries();
-        let fresh = |e: &Entry| Some((e.message.spec.id, e.reports.as_ref()?.take_checkpoint()?));
+        let fresh = |e: &Arc<Entry>| Some((e.message.spec.id, e.reports()?.take_checkpoint()?));
         entries.values().filter_map(fresh).collect()
     }
 
     /// Tells whoever runs one of these that it was cancelled.
     pub(super) fn cancel(&self, tombstone: Tombstone) {
         let entries = self.entries();
-        let meant = |e: &&Entry| {
+        let meant = |e: &&Arc<Entry>| {
             e.message.spec.id == tombstone.task && e.message.dispatch <= tombstone.dispatch
         };
         entries
             .values()
             .filter(meant)
-            .for_each(|entry| entry.cancelled.cancel());
+            .for_each(|entry| entry.ending.cancel());
     }
 
     /// The deliveries as heartbeats show them, oldest first.
     pub(super) fn list(&self) -> Vec<HeldTask> {
-        let held = |e: &Entry| HeldTask {
+        let held = |e: &Arc<Entry>| HeldTask {
             id: e.message.spec.id,
             queue: e.message.spec.queue.clone(),
             attempt: e.message.attempt,
-            started_at: e.started_at,
-            progress: e.reports.as_ref().and_then(|reports| reports.progress()),
+            started_at: e.started_at(),
+            progress: e.reports().and_then(Reports::progress),
         };
         let mut list: Vec<_> = self.entries().values().map(held).collect();
         list.sort_by_key(|task| task.id);
@@ -176,7 +184,8 @@ impl Held {
 
     /// Whether a handler that still runs was called after `from` and before `to`.
     pub(super) fn any_started_between(&self, from: OffsetDateTime, to: OffsetDateTime) -> bool {
-        let between = |entry: &Entry| entry.started_at.is_some_and(|at| from < at && at <= to);
+        let between =
+            |entry: &Arc<Entry>| entry.started_at().is_some_and(|at| from < at && at <= to);
         self.entries().values().any(between)
     }
 
@@ -186,21 +195,21 @@ impl Held {
 }
 
 impl Hold {
-    /// Notes that the handler was called.
+    /// Notes that the handler is called.
     pub(super) fn started(&self, at: OffsetDateTime, reports: Arc<Reports>) {
-        if let Some(entry) = self.held.entries().get_mut(&self.key) {
-            entry.started_at = Some(at);
-            entry.reports = Some(reports);
-        }
+        // A hold is for one run.
+        drop(self.entry.run.set((at, reports)));
+    }
+
+    /// Fires when the task was cancelled, and when whoever runs it wants the handler to end for any other reason.
+    pub(super) fn ending(&self) -> &CancellationToken {
+        &self.entry.ending
     }
 
     /// Whether the lease has surely not expired: only then may the handler be called, or the delivery be given back.
     /// After the expiry the message is another worker's, who would run it too, or whom a nack would hit.
-    pub(super) fn is_ours(&self) -> bool {
-        let (entries, now) = (self.held.entries(), Instant::now());
-        entries
-            .get(&self.key)
-            .is_some_and(|entry| entry.is_ours(now))
+    pub(super) fn is_ours(&self, now: Instant) -> bool {
+        self.entry.is_ours(now)
     }
 }
 

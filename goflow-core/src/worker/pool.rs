@@ -44,9 +44,11 @@ pub(super) struct Pool {
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
     tombstones: Mutex<Tombs>,
-    pub(super) buffer: (flume::Sender<Job>, flume::Receiver<Job>),
-    pub(super) idle: AtomicUsize,
-    pub(super) room: Notify,
+    buffer: (flume::Sender<Job>, flume::Receiver<Job>),
+    /// Slots that wait for a job.
+    idle: AtomicUsize,
+    /// Told when more tasks are wanted.
+    room: Notify,
     pub(super) pace: Pace,
     /// No more tasks are taken until further notice.
     pub(super) quiet: watch::Sender<bool>,
@@ -102,7 +104,7 @@ impl Pool {
             held: Arc::default(),
             tombstones: Mutex::default(),
             buffer: flume::unbounded(),
-            idle: AtomicUsize::new(slots),
+            idle: AtomicUsize::new(0),
             room: Notify::new(),
             pace: Pace::default(),
             draining: CancellationToken::new(),
@@ -160,6 +162,33 @@ impl Pool {
         if have > most / 2 { 0 } else { most - have }
     }
 
+    /// The next job for a slot; none when the pool drains.
+    pub(super) async fn next_job(&self) -> Option<Job> {
+        if self.draining.is_cancelled() {
+            return None;
+        }
+        if let Ok(job) = self.buffer.1.try_recv() {
+            self.ask_for_more();
+            return Some(job);
+        }
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        self.ask_for_more();
+        let job = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return None,
+            job = self.buffer.1.recv_async() => job.ok()?,
+        };
+        self.idle.fetch_sub(1, Ordering::Relaxed);
+        self.ask_for_more();
+        Some(job)
+    }
+
+    fn ask_for_more(&self) {
+        if self.wanted() > 0 {
+            self.room.notify_waiters();
+        }
+    }
+
     /// Takes tasks from a queue until the pool drains.
     pub(super) async fn fetch(&self, name: &QueueName, reporter: &Reporter) {
         let Some(queue) = self.queues.get(name) else {
@@ -174,7 +203,7 @@ impl Pool {
                 message,
                 count: delivery.count,
                 lease,
-                received: Instant::now(),
+                received: leased_at,
             }
         };
         let mut taker = Taker::new(&queue.lanes, self.connection.tasks.as_ref(), hold);
@@ -284,7 +313,7 @@ impl Pool {
     }
 
     pub(super) async fn return_to_queue(job: Job) {
-        if job.hold.is_ours()
+        if job.hold.is_ours(Instant::now())
             && let Err(error) = job.lease.nack(Duration::ZERO).await
         {
             debug!(%error, "cannot give a task back: it returns when its lease expires");

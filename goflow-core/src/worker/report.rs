@@ -1,9 +1,9 @@
 //! Sends outcomes to their routes, many to a message, and acknowledges the tasks once they are confirmed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
@@ -123,7 +123,7 @@ fn pack(
         batch: OutcomeBatch,
         settles: Vec<Settles>,
     }
-    let mut open: HashMap<Route, Open> = HashMap::new();
+    let mut open: HashMap<Route, Open> = HashMap::default();
     let mut packed = Vec::new();
     for report in reports {
         let bytes = size(&report.outcome);

@@ -55,8 +55,8 @@ pub(super) async fn attempt(
         checkpoint,
         reports,
     } = given;
-    let told = CancellationToken::new();
-    let ctx = Ctx::new(message.clone(), told.clone(), checkpoint, reports.clone());
+    let ending = hold.ending();
+    let ctx = Ctx::new(message.clone(), ending.clone(), checkpoint, reports.clone());
     let spec = &message.spec;
     let payload = spec.payload.clone();
     let mut call: Call =
@@ -73,19 +73,19 @@ pub(super) async fn attempt(
     tokio::select! {
         biased;
         verdict = run.verdict() => End::Verdict(verdict),
-        () = hold.cancelled.cancelled() => {
-            run.end(&told, ABORT_AFTER).await;
+        () = ending.cancelled() => {
+            run.end(ending, ABORT_AFTER).await;
             End::Cancelled
         }
         limit = expired(spec.timeout) => {
-            run.end(&told, ABORT_AFTER).await;
+            run.end(ending, ABORT_AFTER).await;
             End::Verdict(Verdict::failed(format!("timed out after {limit:?}")))
         }
         limit = silent(spec.heartbeat_timeout, &reports) => {
-            run.end(&told, ABORT_AFTER).await;
+            run.end(ending, ABORT_AFTER).await;
             End::Verdict(Verdict::failed(format!("hung: no heartbeat for {limit:?}")))
         }
-        () = leave.cancelled() => match run.end(&told, ABORT_AFTER_DRAIN).await {
+        () = leave.cancelled() => match run.end(ending, ABORT_AFTER_DRAIN).await {
             // A shutdown is no failure: only what went well counts.
             Some(verdict @ Verdict::Succeeded(_)) => End::Verdict(verdict),
             _ => End::Verdict(Verdict::Released),
@@ -150,8 +150,8 @@ impl Run {
     }
 
     /// Tells the handler to end, aborts it when it does not within `grace`; its verdict if it had one.
-    async fn end(&mut self, told: &CancellationToken, grace: Duration) -> Option<Verdict> {
-        told.cancel();
+    async fn end(&mut self, ending: &CancellationToken, grace: Duration) -> Option<Verdict> {
+        ending.cancel();
         let verdict = tokio::time::timeout(grace, self.verdict()).await.ok();
         if verdict.is_none() {
             self.0.abort();

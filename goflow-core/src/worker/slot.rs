@@ -3,7 +3,6 @@
 use std::slice;
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,14 +26,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 impl Pool {
     /// Runs tasks, one at a time, until the pool drains.
     pub(super) async fn slot(&self, reporter: &Reporter) {
-        loop {
-            let job = tokio::select! {
-                biased;
-                () = self.draining.cancelled() => return,
-                Ok(job) = self.buffer.1.recv_async() => job,
-            };
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-            self.room.notify_waiters();
+        while let Some(job) = self.next_job().await {
             let (message, spec) = (&job.message, &job.message.spec);
             let span = info_span!(
                 "attempt",
@@ -42,8 +34,6 @@ impl Pool {
                 attempt = message.attempt, worker = %self.worker,
             );
             self.run(job, reporter).instrument(span).await;
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            self.room.notify_waiters();
         }
     }
 
@@ -66,13 +56,13 @@ impl Pool {
             return Self::return_to_queue(job).await;
         }
         let checkpoint = self.last_checkpoint(&job).await;
-        if !job.hold.is_ours() {
+        let started = Instant::now();
+        if !job.hold.is_ours(started) {
             debug!("its lease was lost before it could start: it is delivered again");
             return;
         }
-        let started = Instant::now();
         let started_at = ambient::now_utc();
-        let reports = Reports::new();
+        let reports = Reports::new(started);
         job.hold.started(started_at, reports.clone());
         let given = Given {
             message: message.clone(),

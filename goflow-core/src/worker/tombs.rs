@@ -1,8 +1,8 @@
 //! What a worker is not to start, for as long as the broker remembers it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 use crate::broker::Tombstone;

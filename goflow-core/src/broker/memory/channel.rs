@@ -1,15 +1,19 @@
 //! One channel: messages that wait, messages that are held, and the times at which the held ones come back.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
+use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::{HashMap, HashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::returns::Returns;
 use crate::broker::{DEFAULT_LEASE, Delivery, Depth, Error, Lease, MIN_LEASE, Wire};
 
 /// As good as never, yet safe to add to any instant.
@@ -33,7 +37,7 @@ struct State<T: Wire> {
     /// Leased, or put back for later, by the token of the delivery that did it.
     held: HashMap<u64, Held<T>>,
     /// When each of `held` comes back.
-    due: BTreeSet<(Instant, u64)>,
+    returns: Returns,
     /// Of everything in `ready` and `held`.
     ids: HashSet<T::Id>,
     leased: usize,
@@ -55,26 +59,50 @@ struct Held<T: Wire> {
     leased: bool,
 }
 
+/// Whether this is when that message comes back; not if it is held no more, or its lease began anew since.
+fn counts<T: Wire>(held: &HashMap<u64, Held<T>>) -> impl Fn(Instant, u64) -> bool {
+    |due, token| held.get(&token).is_some_and(|held| held.due == due)
+}
+
 impl<T: Wire> State<T> {
+    /// Takes a message in, unless it is there.
+    fn put(&mut self, message: Arc<T>) {
+        let id = message.id();
+        if !self.ids.insert(id) {
+            return;
+        }
+        self.submitted += 1;
+        self.ready.push_back(Entry {
+            message,
+            id,
+            deliveries: 0,
+            position: self.submitted,
+        });
+    }
+
     fn hold(&mut self, entry: Entry<T>, due: Instant, leased: bool) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
-        self.due.insert((due, token));
         self.held.insert(token, Held { entry, due, leased });
         self.leased += usize::from(leased);
+        self.returns_at(due, token);
         token
+    }
+
+    fn returns_at(&mut self, due: Instant, token: u64) {
+        let held = &self.held;
+        self.returns.add(due, token, held.len(), counts(held));
     }
 
     fn release(&mut self, token: u64) -> Option<Entry<T>> {
         let held = self.held.remove(&token)?;
-        self.due.remove(&(held.due, token));
         self.leased -= usize::from(held.leased);
         Some(held.entry)
     }
 
     /// Everything whose time has come is ready again, before what never had its turn.
     fn revive(&mut self, now: Instant) {
-        while let Some(&(due, token)) = self.due.first()
+        while let Some((due, token)) = self.returns.next(counts(&self.held))
             && due <= now
         {
             if let Some(entry) = self.release(token) {
@@ -83,8 +111,8 @@ impl<T: Wire> State<T> {
         }
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|&(due, _)| due)
+    fn next_due(&mut self) -> Option<Instant> {
+        self.returns.next(counts(&self.held)).map(|(due, _)| due)
     }
 
     /// The position of the oldest message. What was never delivered is in order, behind what came back.
@@ -106,9 +134,9 @@ impl<T: Wire> Channel<T> {
             lease: DEFAULT_LEASE,
             paused: false,
             ready: VecDeque::new(),
-            held: HashMap::new(),
-            due: BTreeSet::new(),
-            ids: HashSet::new(),
+            held: HashMap::default(),
+            returns: Returns::default(),
+            ids: HashSet::default(),
             leased: 0,
             next_token: 0,
             submitted: 0,
@@ -156,43 +184,49 @@ impl<T: Wire> Channel<T> {
         }
     }
 
-    /// Puts a message in, waiting until `give_up` for room.
-    pub(super) async fn put(&self, message: Arc<T>, give_up: Instant) -> Result<(), Error> {
-        let mut entry = Some(Entry {
-            id: message.id(),
-            message,
-            deliveries: 0,
-            position: 0,
-        });
+    /// Puts messages in, in their order, waiting until `give_up` for room; says of each what became of it.
+    pub(super) async fn put(
+        &self,
+        messages: impl Iterator<Item = Arc<T>> + Send,
+        give_up: Instant,
+        results: &mut Vec<Result<(), Error>>,
+    ) {
+        let mut messages = messages.peekable();
         loop {
-            if self.try_put(&mut entry) {
-                return Ok(());
+            self.put_what_fits(&mut messages, results);
+            if messages.peek().is_none() {
+                return;
             }
-            tokio::select! {
-                biased;
-                () = self.closed.cancelled() => return Err(Error::Closed),
-                () = self.room.notified() => {}
-                () = tokio::time::sleep_until(give_up) => return Err(Error::Full { channel: self.name.clone() }),
+            if Instant::now() < give_up {
+                tokio::select! {
+                    biased;
+                    () = self.closed.cancelled() => {}
+                    () = self.room.notified() => continue,
+                    () = tokio::time::sleep_until(give_up) => {}
+                }
             }
+            // The next one is given up; those behind it may be repetitions, which need no room.
+            messages.next();
+            results.push(Err(if self.closed.is_cancelled() {
+                Error::Closed
+            } else {
+                let channel = self.name.clone();
+                Error::Full { channel }
+            }));
         }
     }
 
-    fn try_put(&self, entry: &mut Option<Entry<T>>) -> bool {
+    fn put_what_fits(
+        &self,
+        messages: &mut Peekable<impl Iterator<Item = Arc<T>>>,
+        results: &mut Vec<Result<(), Error>>,
+    ) {
         let mut state = self.state();
-        let full = state.ids.len() >= self.capacity;
-        match entry.take() {
-            Some(repeated) if state.ids.contains(&repeated.id) => return true,
-            Some(refused) if full => {
-                *entry = Some(refused);
-                return false;
-            }
-            Some(mut accepted) => {
-                state.submitted += 1;
-                accepted.position = state.submitted;
-                state.ids.insert(accepted.id);
-                state.ready.push_back(accepted);
-            }
-            None => return true,
+        while let Some(message) =
+            messages.next_if(|m| state.ids.len() < self.capacity || state.ids.contains(&m.id()))
+        {
+            state.put(message);
+            results.push(Ok(()));
         }
         let more_room = state.ids.len() < self.capacity;
         drop(state);
@@ -200,7 +234,6 @@ impl<T: Wire> Channel<T> {
         if more_room {
             self.room.notify_one();
         }
-        true
     }
 
     /// Takes up to `max` messages, waiting up to `wait` for the first.
@@ -212,9 +245,9 @@ impl<T: Wire> Channel<T> {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let give_up = Instant::now() + wait.min(AGES);
         let mut taken = self.take_ready(max);
         if taken.is_empty() && !wait.is_zero() {
+            let give_up = Instant::now() + wait.min(AGES);
             let _baton = Baton(&self.wake);
             while taken.is_empty() {
                 let next_due = self
@@ -233,10 +266,10 @@ impl<T: Wire> Channel<T> {
                 }
             }
         }
-        Ok(taken.into_iter().map(|taken| self.deliver(taken)).collect())
+        Ok(taken)
     }
 
-    fn take_ready(&self, max: usize) -> Vec<Taken<T>> {
+    fn take_ready(self: &Arc<Self>, max: usize) -> Vec<Delivery<T>> {
         let now = Instant::now();
         let mut state = self.state();
         state.revive(now);
@@ -254,11 +287,15 @@ impl<T: Wire> Channel<T> {
             };
             entry.deliveries += 1;
             let (message, count) = (entry.message.clone(), entry.deliveries);
-            taken.push(Taken {
+            let lease = Hold {
+                channel: self.clone(),
+                token: state.hold(entry, until, true),
+            };
+            taken.push(Delivery {
                 message,
                 count,
                 leased_at: now,
-                token: state.hold(entry, until, true),
+                lease: Arc::new(lease),
             });
         }
         let sooner = !taken.is_empty() && due_before.is_none_or(|before| until < before);
@@ -271,25 +308,32 @@ impl<T: Wire> Channel<T> {
         taken
     }
 
-    fn deliver(self: &Arc<Self>, taken: Taken<T>) -> Delivery<T> {
-        let lease = Arc::new(Hold {
-            channel: self.clone(),
-            token: taken.token,
-        });
-        Delivery {
-            message: taken.message,
-            count: taken.count,
-            leased_at: taken.leased_at,
-            lease,
+    /// Forgets messages by the tokens of their deliveries.
+    pub(super) fn ack(&self, tokens: impl Iterator<Item = u64>) -> Result<(), Error> {
+        let mut state = self.held_state()?;
+        let mut more_room = false;
+        for token in tokens {
+            if let Some(entry) = state.release(token) {
+                state.ids.remove(&entry.id);
+                more_room = true;
+            }
         }
+        drop(state);
+        if more_room {
+            self.room.notify_one();
+        }
+        Ok(())
     }
-}
 
-struct Taken<T> {
-    message: Arc<T>,
-    count: u64,
-    leased_at: Instant,
-    token: u64,
+    /// The state, where a lease that has expired is a lease no more even if nobody looked since.
+    fn held_state(&self) -> Result<MutexGuard<'_, State<T>>, Error> {
+        if self.closed.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        let mut state = self.state();
+        state.revive(Instant::now());
+        Ok(state)
+    }
 }
 
 /// Wakes another waiter when the one that has it stops waiting, for whatever reason.
@@ -302,9 +346,9 @@ impl Drop for Baton<'_> {
 }
 
 /// The lease of one delivery. Its token is used once, so what comes late finds nothing.
-struct Hold<T: Wire> {
-    channel: Arc<Channel<T>>,
-    token: u64,
+pub(super) struct Hold<T: Wire> {
+    pub(super) channel: Arc<Channel<T>>,
+    pub(super) token: u64,
 }
 
 impl<T: Wire> fmt::Debug for Hold<T> {
@@ -317,34 +361,21 @@ impl<T: Wire> fmt::Debug for Hold<T> {
 }
 
 impl<T: Wire> Hold<T> {
-    /// The state, where a lease that has expired is a lease no more even if nobody looked since.
-    fn state(&self) -> Result<MutexGuard<'_, State<T>>, Error> {
-        if self.channel.closed.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        let mut state = self.channel.state();
-        state.revive(Instant::now());
-        Ok(state)
+    /// The lease, if it is one of these.
+    pub(super) fn of(lease: &Arc<dyn Lease>) -> Option<&Self> {
+        let lease: &dyn Any = lease.as_ref();
+        lease.downcast_ref()
     }
 }
 
 #[async_trait]
 impl<T: Wire> Lease for Hold<T> {
     async fn ack(&self) -> Result<(), Error> {
-        let mut state = self.state()?;
-        let released = state.release(self.token);
-        if let Some(entry) = &released {
-            state.ids.remove(&entry.id);
-        }
-        drop(state);
-        if released.is_some() {
-            self.channel.room.notify_one();
-        }
-        Ok(())
+        self.channel.ack(std::iter::once(self.token))
     }
 
     async fn nack(&self, delay: Duration) -> Result<(), Error> {
-        let mut state = self.state()?;
+        let mut state = self.channel.held_state()?;
         if let Some(entry) = state.release(self.token) {
             if delay.is_zero() {
                 state.ready.push_front(entry);
@@ -358,15 +389,14 @@ impl<T: Wire> Lease for Hold<T> {
     }
 
     async fn extend(&self) -> Result<bool, Error> {
-        let mut state = self.state()?;
+        let mut state = self.channel.held_state()?;
         let due = Instant::now() + state.lease;
         let token = self.token;
         let Some(held) = state.held.get_mut(&token).filter(|held| held.leased) else {
             return Ok(false);
         };
         let before = std::mem::replace(&mut held.due, due);
-        state.due.remove(&(before, token));
-        state.due.insert((due, token));
+        state.returns_at(due, token);
         drop(state);
         if due < before {
             // The lease of the channel was made shorter, so this may be sooner than anyone expects.

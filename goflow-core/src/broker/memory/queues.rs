@@ -1,20 +1,23 @@
 //! The channels of one kind of message.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::iter;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::HashMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::Channel;
-use crate::broker::{Broker, Delivery, Depth, Error, Wire};
+use super::channel::{Channel, Hold};
+use crate::broker::{Broker, Delivery, Depth, Error, Lease, Wire};
 
 /// A broker of `T`: channels by name.
 pub(super) struct Queues<T: Wire> {
     channels: RwLock<HashMap<String, Arc<Channel<T>>>>,
+    /// The one that messages were put into last: the next ones mostly go there, too.
+    recent: RwLock<Option<Arc<Channel<T>>>>,
     capacity: usize,
     /// How long a submit waits for room in a full channel.
     patience: Duration,
@@ -40,6 +43,7 @@ impl<T: Wire> Queues<T> {
     ) -> Self {
         Self {
             channels: RwLock::default(),
+            recent: RwLock::default(),
             capacity,
             patience,
             is_name,
@@ -81,6 +85,21 @@ impl<T: Wire> Queues<T> {
             .or_insert_with(fresh)
             .clone())
     }
+
+    /// The channel that a message goes to.
+    fn channel_of(&self, message: &T) -> Result<Arc<Channel<T>>, Error> {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(recent) = recent.as_ref().filter(|it| message.goes_to(it.name()))
+            && !self.closed.is_cancelled()
+        {
+            return Ok(recent.clone());
+        }
+        drop(recent);
+        let channel = self.channel(&message.channel())?;
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        *recent = Some(channel.clone());
+        Ok(channel)
+    }
 }
 
 #[async_trait]
@@ -106,16 +125,16 @@ impl<T: Wire> Broker<T> for Queues<T> {
         tokio::task::coop::consume_budget().await;
         let give_up = Instant::now() + self.patience;
         let mut results = Vec::with_capacity(messages.len());
-        let mut last: Option<Arc<Channel<T>>> = None;
-        for message in messages {
-            let channel = match last.take() {
-                Some(channel) if message.goes_to(channel.name()) => Ok(channel),
-                _ => self.channel(&message.channel()),
-            };
-            results.push(match channel {
-                Ok(channel) => last.insert(channel).put(message, give_up).await,
-                Err(error) => Err(error),
-            });
+        let mut messages = messages.into_iter().peekable();
+        while let Some(first) = messages.next() {
+            match self.channel_of(&first) {
+                Ok(channel) => {
+                    let next = || messages.next_if(|message| message.goes_to(channel.name()));
+                    let all = iter::once(first).chain(iter::from_fn(next));
+                    channel.put(all, give_up, &mut results).await;
+                }
+                Err(error) => results.push(Err(error)),
+            }
         }
         results
     }
@@ -128,6 +147,18 @@ impl<T: Wire> Broker<T> for Queues<T> {
     ) -> Result<Vec<Delivery<T>>, Error> {
         tokio::task::coop::consume_budget().await;
         self.channel(channel)?.take(max, wait).await
+    }
+
+    async fn ack_all(&self, leases: &[Arc<dyn Lease>]) -> Result<(), Error> {
+        let channel =
+            |lease: &Arc<dyn Lease>| Hold::<T>::of(lease).map(|hold| Arc::as_ptr(&hold.channel));
+        for leases in leases.chunk_by(|a, b| channel(a) == channel(b)) {
+            let holds = || leases.iter().filter_map(Hold::<T>::of);
+            if let Some(first) = holds().next() {
+                first.channel.ack(holds().map(|hold| hold.token))?;
+            }
+        }
+        Ok(())
     }
 
     async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {

@@ -1,8 +1,9 @@
 //! Accepting requests.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashSet};
 
 use super::due::set_due;
 use super::tables::{Row, Tables};
@@ -56,7 +57,7 @@ impl Tables {
 
     /// For each task the one that has its unique key already, be it an earlier one of these.
     fn holders(&self, tasks: &[Arc<TaskSpec>], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
-        let mut firsts: HashMap<_, TaskId> = HashMap::new();
+        let mut firsts: HashMap<_, TaskId> = HashMap::default();
         let mut holder_of = |spec: &TaskSpec| {
             let (Some(name), Some(unique)) = (uniques::name(spec), &spec.unique) else {
                 return Ok(None);
@@ -84,17 +85,18 @@ impl Tables {
         holders: &[Option<TaskId>],
         limit: usize,
     ) -> Result<(), Error> {
-        let mut seen = HashSet::new();
+        let (mut count, mut seen) = (0, HashSet::default());
         let new = tasks
             .iter()
             .zip(holders)
             .filter(|(_, holder)| holder.is_none());
         for (spec, _) in new {
-            if self.contains(spec.id) || (!seen.insert(spec.id)) {
+            count += 1;
+            if self.contains(spec.id) || (tasks.len() > 1 && !seen.insert(spec.id)) {
                 return Err(Error::Exists);
             }
         }
-        if self.live.len() + seen.len() > limit {
+        if self.live.len() + count > limit {
             return Err(Error::Full { limit });
         }
         Ok(())

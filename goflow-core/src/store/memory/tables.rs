@@ -1,6 +1,6 @@
 //! The rows, and the orders they are looked up in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,8 @@ pub(super) struct Tables {
     pub(super) uniques: Uniques,
     pub(super) paused: BTreeSet<QueueName>,
     pub(super) due: BTreeSet<(Instant, TaskId)>,
-    by_finish: BTreeSet<(Instant, TaskId)>,
+    /// What finished, in that order; tasks that were reopened since are still in it.
+    by_finish: VecDeque<(Instant, TaskId)>,
     pub(super) unserved: HashMap<(QueueName, TaskType), BTreeSet<TaskId>>,
 }
 
@@ -169,7 +170,7 @@ impl Tables {
         }
         record.finished_at = Some(ended);
         let id = record.spec.id;
-        self.by_finish.insert((now.instant, id));
+        self.by_finish.push_back((now.instant, id));
         let at = now.instant;
         self.finished.insert(
             id,
@@ -183,13 +184,16 @@ impl Tables {
 
     /// Drops finished tasks that are too old or too many.
     pub(super) fn evict(&mut self, options: &Options, now: Now) {
-        while let Some((at, id)) = self.by_finish.first().copied() {
+        while let Some((at, id)) = self.by_finish.front().copied() {
+            let counts = self.finished.get(&id).is_some_and(|row| row.at == at);
             let expired = now.instant.duration_since(at) >= options.keep_for;
-            if !expired && self.by_finish.len() <= options.keep_finished {
+            if counts && !expired && self.finished.len() <= options.keep_finished {
                 break;
             }
-            self.by_finish.pop_first();
-            self.finished.remove(&id);
+            self.by_finish.pop_front();
+            if counts {
+                self.finished.remove(&id);
+            }
         }
     }
 
@@ -220,10 +224,9 @@ impl Tables {
         };
         let Finished {
             mut record,
-            at,
             mut deadline,
+            ..
         } = *finished;
-        self.by_finish.remove(&(at, id));
         if deadline.is_some_and(|deadline| deadline.instant <= now.instant) {
             deadline = None;
             Arc::make_mut(&mut record.spec).deadline = None;
