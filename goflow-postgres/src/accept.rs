@@ -147,9 +147,11 @@ impl PostgresStore {
             .collect();
         if requests.iter().all(|request| request.key.is_none()) && are_plain(&specs) {
             // A round trip in place of four.
-            if !insert_plain(&self.pools.writes, &specs, DISPATCH_DEADLINE).await? {
+            let mut taken = self.at_hand.take().await?;
+            if !insert_plain(taken.connection(), &specs, DISPATCH_DEADLINE).await? {
                 return Err(exists());
             }
+            self.at_hand.keep(taken);
             self.live.add(specs.len().try_into().unwrap_or(i64::MAX));
             let accepted = |spec: &Arc<TaskSpec>| Accepted {
                 id: spec.id,

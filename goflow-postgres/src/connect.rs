@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A connection that lay idle this long is tried out before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Connects to a database whose schema is up to date.
 ///

@@ -7,6 +7,7 @@
 
 mod accept;
 mod apply;
+mod at_hand;
 mod bind;
 mod change;
 mod claim;

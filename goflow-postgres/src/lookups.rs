@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::at_hand::AtHand;
 use crate::error::{DEADLINE, translate, within};
 use crate::read::finished_since;
 use crate::rows::RecordRow;
@@ -40,6 +41,7 @@ struct Request {
 #[derive(Debug)]
 pub(crate) struct Lookups {
     requests: mpsc::Sender<Request>,
+    at_hand: Arc<AtHand>,
     /// They end with it.
     _loops: JoinSet<()>,
 }
@@ -48,14 +50,21 @@ impl Lookups {
     pub(crate) fn start(pool: &PgPool) -> Self {
         let (requests, receiver) = mpsc::channel(BACKLOG);
         let receiver = Arc::new(Mutex::new(receiver));
+        let at_hand = Arc::new(AtHand::new(pool.clone()));
         let mut loops = JoinSet::new();
         for _ in 0..LOOKS {
-            loops.spawn(run(pool.clone(), receiver.clone()));
+            loops.spawn(run(at_hand.clone(), receiver.clone()));
         }
         Self {
             requests,
+            at_hand,
             _loops: loops,
         }
+    }
+
+    /// Before the pool is closed.
+    pub(crate) fn give_back(&self) {
+        self.at_hand.give_back();
     }
 
     /// A task, if there is one. Cancel-safe.
@@ -69,14 +78,14 @@ impl Lookups {
 }
 
 /// Looks tasks up until nobody can ask any more.
-async fn run(pool: PgPool, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
+async fn run(at_hand: Arc<AtHand>, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
     let mut group = Vec::new();
     while requests.lock().await.recv_many(&mut group, MAX_TASKS).await > 0 {
         // Who has given up waiting is not looked up for.
         group.retain(|request| !request.reply.is_closed());
         let ids: Vec<_> = group.iter().map(|request| request.id).collect();
         // No longer than those who ask wait: a connection that is dead is left to the pool.
-        let look = async { find_all(&pool, &ids).await.map_err(failed) };
+        let look = async { find_all(&at_hand, &ids).await.map_err(failed) };
         let found = within(DEADLINE, OPERATION, look).await;
         for Request { id, reply } in group.drain(..) {
             let answer = match &found {
@@ -90,18 +99,20 @@ async fn run(pool: PgPool, requests: Arc<Mutex<mpsc::Receiver<Request>>>) {
 
 /// Those of some tasks that there are. One that cannot be read is no reason not to read the others.
 async fn find_all(
-    pool: &PgPool,
+    at_hand: &AtHand,
     ids: &[TaskId],
 ) -> Result<HashMap<TaskId, Result<TaskRecord, Error>>, sqlx::Error> {
     let Some(first) = ids.iter().min() else {
         return Ok(HashMap::new());
     };
     let keys: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    let mut taken = at_hand.take().await?;
     let rows = sqlx::query(sql::GET)
         .bind(keys)
         .bind(finished_since(*first))
-        .fetch_all(pool)
+        .fetch_all(taken.connection())
         .await?;
+    at_hand.keep(taken);
     let read = |row: &PgRow| {
         let id: Uuid = row.try_get("id")?;
         let record = RecordRow::from_row(row).and_then(TaskRecord::try_from);

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::at_hand::AtHand;
 use crate::error::{DEADLINE, translate, within};
 use crate::limit::LiveCount;
 use crate::lookups::Lookups;
@@ -31,6 +32,8 @@ pub struct PostgresStore {
     id: StoreId,
     pub(crate) options: Options,
     pub(crate) pools: Pools,
+    /// Of the writes, for what each task takes.
+    pub(crate) at_hand: AtHand,
     pub(crate) live: LiveCount,
     lookups: Lookups,
     /// The in-process broker that this store's claim was made for.
@@ -57,6 +60,7 @@ impl PostgresStore {
             id,
             options,
             lookups: Lookups::start(&pools.lookups),
+            at_hand: AtHand::new(pools.writes.clone()),
             pools,
             live,
             claimed_for: Mutex::new(None),
@@ -158,6 +162,8 @@ impl TaskStore for PostgresStore {
     async fn close(&self) {
         let close = async {
             self.release_claim().await;
+            self.at_hand.give_back();
+            self.lookups.give_back();
             self.pools.writes.close().await;
             self.pools.lookups.close().await;
             self.pools.queries.close().await;

@@ -63,6 +63,7 @@ impl PostgresStore {
             return Ok(HashSet::new());
         }
         let class = self.options.retention(State::Succeeded, None).days();
+        let mut taken = self.at_hand.take().await?;
         let done: Vec<Uuid> = sqlx::query_scalar(sql::SUCCEED)
             .bind(successes.id)
             .bind(successes.result)
@@ -71,8 +72,9 @@ impl PostgresStore {
             .bind(successes.started_at)
             .bind(successes.ended)
             .bind(class)
-            .fetch_all(&self.pools.writes)
+            .fetch_all(taken.connection())
             .await?;
+        self.at_hand.keep(taken);
         self.live
             .add(-i64::try_from(done.len()).unwrap_or(i64::MAX));
         Ok(done.into_iter().collect())
