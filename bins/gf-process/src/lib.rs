@@ -26,17 +26,12 @@ mod exit;
 mod lane_order;
 mod line;
 pub mod logging;
+pub mod memory;
 pub mod settings;
 pub mod shutdown;
 mod store;
 mod url;
 mod worker;
-
-use mimalloc::MiMalloc;
-
-/// Takes an eighth of the CPU time off an engine, and gives back at once what a handler took and left.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 pub use duration::duration;
 pub use exit::{Usage, exit};

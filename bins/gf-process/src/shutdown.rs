@@ -5,11 +5,13 @@ use std::future::pending;
 use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use tracing::{error, info, warn};
 
+use crate::memory;
+
 /// What a shell gives a process ended by Ctrl-C.
 const EXIT_CODE: i32 = 130;
 
 /// Ends at the first SIGTERM or SIGINT and gives its name. A second one ends the process at once, with code 130:
-/// whoever sends it does not want to wait for the first.
+/// whoever sends it does not want to wait for the first. Until then [memory is given back](memory::give_back).
 pub async fn signal() -> &'static str {
     signal_or("", pending()).await
 }
@@ -31,6 +33,7 @@ pub async fn signal_or(name: &'static str, other: impl Future<Output = ()>) -> &
     let (name, signalled) = tokio::select! {
         signal = next(&mut terminate, &mut interrupt) => (signal, true),
         () = other => (name, false),
+        never = memory::give_back() => match never {},
     };
     info!(
         signal = name,
