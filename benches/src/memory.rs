@@ -16,6 +16,9 @@ use crate::usage::Usage;
 /// How long a process is left alone before it counts as idle.
 const REST: Duration = Duration::from_secs(3);
 
+/// How long what a burst took may stay with a process.
+const SETTLED: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Serialize)]
 struct Moment {
     when: &'static str,
@@ -47,11 +50,21 @@ pub async fn run(args: &args::Memory) -> Result<()> {
         when: "with the backlog",
         memory_bytes: processes(&idle).memory_bytes(),
     });
+    tokio::time::sleep(SETTLED).await;
+    moments.push(Moment {
+        when: "10 s later",
+        memory_bytes: processes(&idle).memory_bytes(),
+    });
     drop(idle);
     let busy = worker("default")?;
     gateways.watched.drained(args.plan.tasks).await?;
     moments.push(Moment {
         when: "worked off",
+        memory_bytes: processes(&busy).memory_bytes(),
+    });
+    tokio::time::sleep(SETTLED).await;
+    moments.push(Moment {
+        when: "10 s after that",
         memory_bytes: processes(&busy).memory_bytes(),
     });
     let mut rows = vec![

@@ -14,8 +14,11 @@ use crate::payload::Payload;
 /// Messages of one request to a consumer.
 const PULL: usize = 1_000;
 
-/// Outcomes of one message.
+/// Outcomes of one message, at most.
 const PACKED: usize = 100;
+
+/// Bytes of one message, at most: less than the server takes, which is 1 MiB.
+const PACKED_BYTES: usize = 900 * 1024;
 
 /// Messages with outcomes under way at once.
 const WINDOW: usize = 8;
@@ -46,14 +49,16 @@ pub(super) async fn pull(consumer: Consumer, taken: mpsc::Sender<Message>) -> Re
 /// Runs tasks, which is to say nothing; packs their outcomes and acknowledges them when those are confirmed.
 pub(super) async fn work(
     context: jetstream::Context,
+    payload: Payload,
     mut tasks: mpsc::Receiver<Message>,
 ) -> Result<()> {
+    let packed_at_most = (PACKED_BYTES / (16 + payload.len())).clamp(1, PACKED);
     let mut under_way = FuturesUnordered::new();
     loop {
         let mut group = Vec::new();
         tokio::select! {
             biased;
-            count = tasks.recv_many(&mut group, PACKED), if under_way.len() < WINDOW => {
+            count = tasks.recv_many(&mut group, packed_at_most), if under_way.len() < WINDOW => {
                 if count == 0 {
                     return Ok(());
                 }

@@ -119,8 +119,11 @@ impl<'a> Pipeline<'a> {
         let (taken, tasks) = mpsc::channel(PULLED);
         self.loops
             .spawn(consume::pull(self.consumer(TASKS).await?, taken));
-        self.loops
-            .spawn(consume::work(self.rig.jetstream().await?, tasks));
+        self.loops.spawn(consume::work(
+            self.rig.jetstream().await?,
+            self.plan.payload(),
+            tasks,
+        ));
         let (taken, outcomes) = mpsc::channel(PULLED);
         self.loops
             .spawn(consume::pull(self.consumer(RESULTS).await?, taken));
