@@ -5,13 +5,13 @@ use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
 #[tokio::test]
 async fn what_a_task_took_goes_back() {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let resident = pages.split(' ').nth(1).unwrap();
+        resident.parse::<u64>().unwrap() * 4096
+    };
     let before = resident();
     drop(black_box(vec![1_u8; 64 << 20]));
     let gone = async {
