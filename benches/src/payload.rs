@@ -69,10 +69,11 @@ impl Payload {
     /// SQL that counts, of a table with a column `result`, the rows and the right results of distinct numbers below
     /// `tasks`.
     pub(crate) fn count_sql(self, table: &str, tasks: usize) -> String {
-        let rest = "70".repeat(self.bytes - NUMBER);
+        // Not written out: a command has no room for that.
+        let rest = self.bytes - NUMBER;
         format!(
             "select count(*), count(distinct substring(result for {NUMBER})) filter (where \
-                result = substring(result for {NUMBER}) || '\\x{rest}'::bytea \
+                result = substring(result for {NUMBER}) || convert_to(repeat('p', {rest}), 'UTF8') \
                 and substring(result for {NUMBER}) < '{tasks:0NUMBER$}'::bytea) from {table}"
         )
     }
