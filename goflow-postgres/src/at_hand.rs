@@ -57,16 +57,22 @@ impl AtHand {
 
     /// Keeps a connection with which all went well. One at the most, and never the only one there may be.
     pub(crate) fn keep(&self, mut taken: Taken) {
-        if self.pool.options().get_max_connections() < 2 || self.pool.is_closed() {
+        if self.pool.options().get_max_connections() < 2 {
             return;
         }
         taken.used = Instant::now();
-        self.kept().get_or_insert(taken);
+        let mut kept = self.kept();
+        // Looked at with the lock held: who closes it takes what was kept before.
+        if !self.pool.is_closed() {
+            kept.get_or_insert(taken);
+        }
     }
 
-    /// Gives back what is kept: a pool that is closed waits for it.
-    pub(crate) fn give_back(&self) {
+    /// Closes the pool, which waits for every connection, the one that is kept included.
+    pub(crate) async fn close(&self) {
+        let closed = self.pool.close();
         drop(self.kept().take());
+        closed.await;
     }
 }
 

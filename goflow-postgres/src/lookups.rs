@@ -62,9 +62,9 @@ impl Lookups {
         }
     }
 
-    /// Before the pool is closed.
-    pub(crate) fn give_back(&self) {
-        self.at_hand.give_back();
+    /// Closes their pool.
+    pub(crate) async fn close(&self) {
+        self.at_hand.close().await;
     }
 
     /// A task, if there is one. Cancel-safe.

@@ -162,10 +162,8 @@ impl TaskStore for PostgresStore {
     async fn close(&self) {
         let close = async {
             self.release_claim().await;
-            self.at_hand.give_back();
-            self.lookups.give_back();
-            self.pools.writes.close().await;
-            self.pools.lookups.close().await;
+            self.at_hand.close().await;
+            self.lookups.close().await;
             self.pools.queries.close().await;
         };
         if tokio::time::timeout(SHORT, close).await.is_err() {

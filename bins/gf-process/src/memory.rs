@@ -18,9 +18,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// mimalloc looks for it when a thread has no more use for a page or ends: a process that has little to do keeps for
 /// hours what one task took. So a thread comes and goes.
 pub async fn give_back() -> std::convert::Infallible {
-    let mut ticks = tokio::time::interval(EVERY);
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(EVERY).await;
         // Over in some microseconds. Should there be no thread to be had, the next one will do.
         let passer_by = thread::Builder::new().name("goflow-memory".to_owned());
         drop(passer_by.spawn(|| drop(black_box(Box::new([0_u8; 64])))));
