@@ -20,7 +20,8 @@ pub(crate) use list::{ListShape, States, Tables, list};
 pub(crate) const KEYED_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
     set tcp_user_timeout = '10s'; set jit = off; set plan_cache_mode = force_generic_plan;
-    set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off";
+    set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off;
+    set enable_bitmapscan = off";
 
 /// What a connection for queries sets.
 pub(crate) const QUERY_SESSION: &str = "
@@ -134,9 +135,10 @@ statements! {
         delete from gf_unique where ctid = any(array(select ctid from old))";
 
     /// Which of these ended since.
-    FIND_FINISHED = "select id from gf_history where id = any($1) and finished_at >= $2";
+    FIND_FINISHED = "select id from gf_history where id = any($1) and ", ended_since!("$2");
     /// Some of those that ended since and whose ids lie between two.
-    FINISHED_BETWEEN = "select id from gf_history where id between $1 and $2 and finished_at >= $3 limit $4";
+    FINISHED_BETWEEN =
+        "select id from gf_history where id between $1 and $2 and ", ended_since!("$3"), " limit $4";
     /// Accepts tasks: each waits for `$16` or until `$17`, expires after `$18` or at `$19`, and if it may start at
     /// once it is due for a sweep after `$20`; if that is zero, it waits to be claimed. One whose deadline has passed
     /// already only waits for its end.
@@ -298,21 +300,24 @@ statements! {
         ), due as materialized (
             select id, late, false as held from waiting union all select id, true, false from late
         ), ", claimed!();
-    /// Nothing more to do, before their deadline, for rows whose dispatch the broker has: in the order of the ids.
+    /// Nothing more to do, before their deadline, for rows whose dispatch the broker has: in the order of the ids. What is
+    /// asked of a row is asked twice, as above; one that somebody changes meanwhile is left to the sweep.
     CONFIRM = "
         with bound as materialized (
             select from gf_meta where coalesce(broker, $3) = $3 for share
-        ), confirmed as materialized (
-            select found.id from unnest($1::uuid[], $2::int[]) as c (id, dispatch)
-            cross join lateral (
-                select t.id from gf_task t
-                where t.id = c.id and t.dispatch = c.dispatch and not t.waiting
-                    and t.due_at is distinct from t.deadline_at
-                offset 0 for update
-            ) found
-            where exists (select from bound)
         ), noted as (
-            update gf_task t set due_at = t.deadline_at where t.id = any(array(select id from confirmed))
+            update gf_task t set due_at = t.deadline_at
+            from (
+                select c.dispatch, found.at from unnest($1::uuid[], $2::int[]) as c (id, dispatch)
+                cross join lateral (
+                    select t.ctid as at from gf_task t
+                    where t.id = c.id and t.dispatch = c.dispatch and not t.waiting
+                        and t.due_at is distinct from t.deadline_at
+                    offset 0
+                ) found
+                where exists (select from bound)
+            ) c
+            where t.ctid = c.at and t.dispatch = c.dispatch and not t.waiting
         )
         select exists (select from bound)";
     /// Makes unserved rows due. None of them waits longer than 72 s, which keeps the scan of the index short. `is true`

@@ -5,7 +5,8 @@ macro_rules! whole_live {
         concat!(
             "select ",
             live_record!(),
-            ", payload, null::bytea as result, gf_attempts(id) as attempts, \
+            // A function that is called is planned each time.
+            ", payload, null::bytea as result, case when attempt > 1 then gf_attempts(id) end as attempts, \
          false as payload_omitted, false as result_omitted from gf_task where id = any($1)"
         )
     };
@@ -16,7 +17,20 @@ macro_rules! whole_history {
             "select ",
             history_record!(),
             ", payload, result, attempts, false as payload_omitted, \
-         false as result_omitted from gf_history where id = any($1) and finished_at >= $2"
+         false as result_omitted from gf_history where id = any($1) and ",
+            ended_since!("$2")
+        )
+    };
+}
+
+/// Of finished tasks those that ended since `$since`. None has ended later than now, save for what clocks differ by;
+/// partitions for times to come need not be looked into.
+macro_rules! ended_since {
+    ($since:literal) => {
+        concat!(
+            "finished_at >= ",
+            $since,
+            " and finished_at < now() + interval '1 hour'"
         )
     };
 }
