@@ -95,9 +95,18 @@ pub(super) struct Taker<'a, Hold> {
     /// Called with each delivery the moment it comes: its lease is renewed from then on, however long the other lanes
     /// take to answer.
     hold: Hold,
-    waits: FuturesUnordered<BoxFuture<'a, (Priority, Result<Taken, Error>)>>,
-    /// Of which lanes there is one.
-    waited_for: [bool; 4],
+    waits: FuturesUnordered<BoxFuture<'a, Ended>>,
+    /// How many tasks are waited for, by lane.
+    waited_for: [usize; 4],
+    /// The lane that had the latest task: it is likely to have the next one.
+    latest: Option<Priority>,
+}
+
+/// A wait that has ended.
+struct Ended {
+    lane: Priority,
+    asked: usize,
+    taken: Result<Taken, Error>,
 }
 
 impl<'a, Hold, Held> Taker<'a, Hold>
@@ -110,7 +119,8 @@ where
             broker,
             hold,
             waits: FuturesUnordered::new(),
-            waited_for: [false; 4],
+            waited_for: [0; 4],
+            latest: None,
         }
     }
 
@@ -125,12 +135,12 @@ where
                 Err(_) => return Ok(taken),
             }
         }
-        // Each may bring one.
-        if wanted < taken.len() + self.waits.len() {
+        // They may bring as many.
+        if wanted < taken.len() + self.waited_for.iter().sum::<usize>() {
             self.withdraw();
         }
         for lane in self.lanes.order.lanes(ambient::chance()) {
-            let waits = self.waited_for[usize::from(lane.get())];
+            let waits = self.waited_for[usize::from(lane.get())] > 0;
             if taken.len() >= wanted || waits || self.lanes.is_passed_over(lane) {
                 continue;
             }
@@ -150,6 +160,9 @@ where
             match more {
                 Ok(more) => {
                     self.lanes.note(lane, more.is_empty());
+                    if !more.is_empty() {
+                        self.latest = Some(lane);
+                    }
                     taken.extend(more.into_iter().map(&self.hold));
                 }
                 Err(error) if taken.is_empty() => return Err(error),
@@ -160,17 +173,27 @@ where
         Ok(taken)
     }
 
-    /// Waits for a task of any lane: the first one, for what comes with it can be taken then. None when the wait for
-    /// a lane has ended without, after `wait` at most. Cancel-safe, as [`Broker::dequeue`] is.
-    pub(super) async fn wait(&mut self, wait: Duration) -> Result<Vec<Held>, Error> {
+    /// Waits for a task of any lane; of the lane that had the latest one, for up to half of `wanted`. None when the wait
+    /// for a lane has ended without, after `wait` at most. Cancel-safe, as [`Broker::dequeue`] is.
+    pub(super) async fn wait(&mut self, wanted: usize, wait: Duration) -> Result<Vec<Held>, Error> {
         let (lanes, broker) = (self.lanes, self.broker);
         for lane in Priority::ALL {
             let waits = &mut self.waited_for[usize::from(lane.get())];
-            if !std::mem::replace(waits, true) {
-                let dequeued =
-                    async move { (lane, broker.dequeue(lanes.name(lane), 1, wait).await) };
-                self.waits.push(dequeued.boxed());
+            if *waits > 0 {
+                continue;
             }
+            // Not all of it: who wants a little less the next time would have to withdraw all waits.
+            let many = (wanted / 2).min(wanted.saturating_sub(Priority::ALL.len() - 1));
+            let asked = match self.latest {
+                Some(latest) if latest == lane => many.max(1),
+                _ => 1,
+            };
+            *waits = asked;
+            let dequeued = async move {
+                let taken = broker.dequeue(lanes.name(lane), asked, wait).await;
+                Ended { lane, asked, taken }
+            };
+            self.waits.push(dequeued.boxed());
         }
         match self.waits.next().await {
             Some(ended) => self.ended(ended),
@@ -181,17 +204,17 @@ where
     /// Ends all waits: what is under way to one goes back to the queue.
     pub(super) fn withdraw(&mut self) {
         self.waits.clear();
-        self.waited_for = [false; 4];
+        self.waited_for = [0; 4];
     }
 
-    fn ended(
-        &mut self,
-        (lane, taken): (Priority, Result<Taken, Error>),
-    ) -> Result<Vec<Held>, Error> {
-        self.waited_for[usize::from(lane.get())] = false;
+    fn ended(&mut self, ended: Ended) -> Result<Vec<Held>, Error> {
+        let Ended { lane, asked, taken } = ended;
+        self.waited_for[usize::from(lane.get())] = 0;
         let taken = taken?;
         if !taken.is_empty() {
-            self.lanes.note(lane, false);
+            self.latest = Some(lane);
+            // Less than was asked for was all there was.
+            self.lanes.note(lane, taken.len() < asked);
         }
         Ok(taken.into_iter().map(&self.hold).collect())
     }
@@ -242,16 +265,16 @@ mod tests {
             submit(&broker, 1).await;
             submit(&broker, 1).await;
         };
-        let (taken, ()) = tokio::join!(taker.wait(DAY), arrives);
+        let (taken, ()) = tokio::join!(taker.wait(10, DAY), arrives);
         assert_eq!(priorities(&taken.unwrap()), [1], "one ends a wait");
-        assert_eq!(taker.waited_for, [true, false, true, true]);
+        assert_eq!(taker.waited_for, [1, 0, 1, 1]);
         assert_eq!(priorities(&taker.take(10).await.unwrap()), [1]);
         submit(&broker, 0).await;
         submit(&broker, 3).await;
         submit(&broker, 3).await;
         // Two by the waits that have ended with them, then what is left of the most urgent.
         assert_eq!(priorities(&taker.take(10).await.unwrap()).len(), 3);
-        assert_eq!(taker.waited_for, [false, false, true, false]);
+        assert_eq!(taker.waited_for, [0, 0, 1, 0]);
     }
 
     /// Answers the most urgent lane's requests that do not wait when it is told to.
@@ -302,7 +325,7 @@ mod tests {
         let mut taker = Taker::new(&lanes, &hesitant, |_| held.set(held.get() + 1));
         // Waits for all lanes; the most urgent one's ends, so that it is asked what else there is.
         submit(&broker, 3).await;
-        assert_eq!(taker.wait(DAY).await.unwrap().len(), 1);
+        assert_eq!(taker.wait(10, DAY).await.unwrap().len(), 1);
         let others = async {
             submit(&broker, 1).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -319,7 +342,7 @@ mod tests {
         let broker = memory::connect(memory::Options::default());
         let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
         let mut taker = Taker::new(&lanes, broker.tasks.as_ref(), |delivery| delivery);
-        let waited = tokio::time::timeout(Duration::from_millis(1), taker.wait(DAY)).await;
+        let waited = tokio::time::timeout(Duration::from_millis(1), taker.wait(10, DAY)).await;
         assert!(waited.is_err() && taker.waits.len() == 4);
         assert!(taker.take(3).await.unwrap().is_empty());
         assert_eq!(taker.waits.len(), 0, "four may bring more than three");
