@@ -19,6 +19,7 @@ use crate::outcome::OutcomeBatch;
 use crate::signal::Signal;
 use crate::task::TaskMessage;
 
+pub(crate) mod acks;
 mod error;
 pub mod memory;
 mod wire;
@@ -102,6 +103,12 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
             }
         }
         all
+    }
+
+    /// How long it pays to wait for more deliveries to acknowledge together. Zero, unless said otherwise: nothing is
+    /// gained by it.
+    fn ack_linger(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Whether messages of `channel` are delivered; at once for what is not delivered yet, and over restarts of

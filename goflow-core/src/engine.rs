@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::broker::{Connection, Depth};
+use crate::broker::{Connection, Depth, acks};
 use crate::error::Error;
 use crate::id::{Route, TaskId};
 use crate::record::QueueCounts;
@@ -173,7 +173,10 @@ impl Engine {
         around.spawn(results::fetch(core.clone(), fetched));
         let (applied, to_acknowledge) = mpsc::channel(2);
         around.spawn(results::apply(core.clone(), to_apply, applied));
-        around.spawn(results::acknowledge_all(core.clone(), to_acknowledge));
+        let results = core.connection.results.clone();
+        around.spawn(async move {
+            acks::gather(results.as_ref(), to_acknowledge, results::MAX_ACKS).await;
+        });
         around.spawn(dispatch::run(core.clone(), dispatches));
         around.spawn(tombs::run(core.clone(), entombed));
         around.spawn(schedule::run(core.clone()));

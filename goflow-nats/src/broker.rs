@@ -26,6 +26,10 @@ const HEADER_ROOM: usize = 512;
 /// The longest that is asked of the server at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
+/// How long acks wait for others. One confirmation serves for many, and a server keeps the file of a stream that does not
+/// become empty, which it otherwise removes and makes anew for each message.
+const ACK_LINGER: Duration = Duration::from_millis(100);
+
 /// JetStream pauses until a time. A later one would be more nanoseconds away than the server counts.
 const FAR_FUTURE: &str = "2200-01-01T00:00:00Z";
 
@@ -206,6 +210,10 @@ impl<T: Wire> Broker<T> for NatsBroker<T> {
 
     async fn ack_all(&self, leases: &[Arc<dyn Lease>]) -> Result<(), Error> {
         lease::ack_all(&self.link, leases).await
+    }
+
+    fn ack_linger(&self) -> Duration {
+        ACK_LINGER
     }
 
     async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::Core;
-use crate::broker::{Delivery, Error, Lease};
+use crate::broker::{Delivery, Error, acks};
 use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
 use crate::limits;
@@ -20,6 +20,12 @@ use crate::store::Applied;
 /// Most messages taken at once.
 const MAX_MESSAGES: usize = 64;
 
+/// About how many outcomes are taken at once: some commits, while the next ones are fetched.
+const OUTCOMES_AT_ONCE: usize = 2_000;
+
+/// About how many bytes of results are taken at once.
+const BYTES_AT_ONCE: usize = 8 << 20;
+
 /// Outcomes in one commit: about this many, for a message is never split.
 const MAX_OUTCOMES: usize = 500;
 
@@ -29,34 +35,32 @@ const DEQUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Commits of which the broker is still to be told. The next one does not wait for that; more than these would.
 const MAX_UNTOLD: usize = 4;
 
-/// How long applied messages wait for others to be acknowledged with. Should this process end meanwhile they come
-/// again, and are stale. One confirmation serves for many, and a server keeps the file of a stream that does not become
-/// empty, which it otherwise removes and makes anew for each message.
-const ACK_EVERY: Duration = Duration::from_millis(100);
-
-/// Most messages acknowledged together.
-const MAX_ACKS: usize = 1_000;
+/// Most applied messages that wait to be acknowledged together. Should this process end meanwhile they come again, and
+/// are stale.
+pub(super) const MAX_ACKS: usize = 1_000;
 
 /// The pause after something failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
 type Message = Delivery<OutcomeBatch>;
 
-/// Messages whose outcomes are applied.
-pub(super) type Leases = Vec<Arc<dyn Lease>>;
+/// Where messages go whose outcomes are applied.
+type Acknowledger = mpsc::Sender<acks::Done<()>>;
 
 /// Takes outcomes from the route, until it is dropped.
 pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
     let mut failing = false;
+    let mut most = MAX_MESSAGES;
     loop {
         match core
             .connection
             .results
-            .dequeue(core.route.as_str(), MAX_MESSAGES, DEQUEUE_WAIT)
+            .dequeue(core.route.as_str(), most, DEQUEUE_WAIT)
             .await
         {
             Ok(messages) => {
                 failing = false;
+                most = how_many_next(messages.iter().map(|m| m.message.as_ref()));
                 if !messages.is_empty() && sender.send(messages).await.is_err() {
                     return;
                 }
@@ -79,11 +83,29 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
     }
 }
 
+/// How many messages to take after these, as they are likely to hold as much.
+fn how_many_next<'a>(messages: impl ExactSizeIterator<Item = &'a OutcomeBatch>) -> usize {
+    let count = messages.len();
+    let (mut outcomes, mut bytes) = (0, 0);
+    for message in messages {
+        outcomes += message.outcomes.len();
+        for outcome in &message.outcomes {
+            if let Verdict::Succeeded(result) = &outcome.verdict {
+                bytes += result.len();
+            }
+        }
+    }
+    let share = |most: usize, of: usize| (most * count).checked_div(of).unwrap_or(MAX_MESSAGES);
+    share(OUTCOMES_AT_ONCE, outcomes)
+        .min(share(BYTES_AT_ONCE, bytes))
+        .clamp(1, MAX_MESSAGES)
+}
+
 /// Applies what was fetched, until the fetching ends; `applied` is told what can be acknowledged.
 pub(super) async fn apply(
     core: Arc<Core>,
     mut fetched: mpsc::Receiver<Vec<Message>>,
-    applied: mpsc::Sender<Leases>,
+    applied: Acknowledger,
 ) {
     let mut telling = JoinSet::new();
     while let Some(messages) = fetched.recv().await {
@@ -109,14 +131,14 @@ pub(super) async fn apply(
 async fn commit(
     core: &Arc<Core>,
     messages: Vec<Message>,
-    to_acknowledge: &mpsc::Sender<Leases>,
+    to_acknowledge: &Acknowledger,
     telling: &mut JoinSet<()>,
 ) {
     let (leases, batches): (Vec<_>, Vec<_>) =
         messages.into_iter().map(|m| (m.lease, m.message)).unzip();
     let outcomes: Vec<&Outcome> = batches.iter().flat_map(|batch| &batch.outcomes).collect();
     if faults::planted(Bug::AckBeforeCommit) {
-        acknowledge(core, &leases).await;
+        acks::acknowledge(core.connection.results.as_ref(), &leases).await;
     }
     let applied = store(core, &outcomes).await;
     faults::point(Point::AfterCommit);
@@ -141,33 +163,8 @@ async fn commit(
     telling.spawn(async move {
         core.tell(finished).await;
         // Whoever acknowledges outlives this; if not, the outcomes come again.
-        drop(to_acknowledge.send(leases).await);
+        drop(to_acknowledge.send((leases, ())).await);
     });
-}
-
-/// Acknowledges what was applied, until nothing more can be.
-pub(super) async fn acknowledge_all(core: Arc<Core>, mut applied: mpsc::Receiver<Leases>) {
-    while let Some(mut leases) = applied.recv().await {
-        // A broker of this process has nothing to gain, and room for few.
-        if !core.in_process {
-            let gather = async {
-                while leases.len() < MAX_ACKS
-                    && let Some(more) = applied.recv().await
-                {
-                    leases.extend(more);
-                }
-            };
-            drop(tokio::time::timeout(ACK_EVERY, gather).await);
-        }
-        acknowledge(&core, &leases).await;
-    }
-}
-
-/// Should an ack be lost, the outcomes come again and are fenced.
-async fn acknowledge(core: &Core, leases: &[Arc<dyn Lease>]) {
-    if let Err(error) = core.connection.results.ack_all(leases).await {
-        debug!(%error, "cannot acknowledge outcomes");
-    }
 }
 
 async fn store(core: &Core, outcomes: &[&Outcome]) -> Vec<Applied> {
@@ -246,5 +243,45 @@ impl Core {
         if let Err(error) = self.connection.control.signal(signal).await {
             debug!(%error, "cannot signal finished tasks: who waits for them polls");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::content::Content;
+    use crate::id::{Route, StoreId, WorkerId};
+
+    /// Results of some bytes each, so many to a message.
+    fn messages(count: usize, outcomes: usize, bytes: usize) -> Vec<OutcomeBatch> {
+        let outcome = Outcome {
+            task: TaskId::new(),
+            attempt: 1,
+            dispatch: 1,
+            worker: WorkerId(Uuid::nil()),
+            started_at: None,
+            finished_at: OffsetDateTime::UNIX_EPOCH,
+            verdict: Verdict::Succeeded(Content::binary(vec![0; bytes])),
+            spec: None,
+        };
+        let batch = OutcomeBatch {
+            id: Uuid::nil(),
+            route: Route::of_store(StoreId(Uuid::nil()), true),
+            outcomes: vec![outcome; outcomes],
+        };
+        vec![batch; count]
+    }
+
+    #[test]
+    fn as_many_are_taken_as_hold_enough() {
+        let next = |count, outcomes, bytes| how_many_next(messages(count, outcomes, bytes).iter());
+        assert_eq!(next(0, 0, 0), MAX_MESSAGES, "nothing is known");
+        assert_eq!(next(3, 1, 0), MAX_MESSAGES);
+        assert_eq!(next(2, 500, 100), 4);
+        assert_eq!(next(1, 4, 1 << 20), 2);
+        assert_eq!(next(1, 5_000, 1), 1);
     }
 }

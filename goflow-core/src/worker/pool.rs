@@ -14,9 +14,9 @@ use tracing::{debug, warn};
 use super::held::{Held, Hold, QueueLease};
 use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
-use super::report::{self, Reporter};
+use super::report::Reporter;
 use super::tombs::Tombs;
-use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone};
+use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone, acks};
 use crate::handler::Handlers;
 use crate::id::WorkerId;
 use crate::name::QueueName;
@@ -256,7 +256,7 @@ impl Pool {
             if taken.is_empty() {
                 taken = tokio::select! {
                     biased;
-                    taken = taker.wait(DEQUEUE_WAIT) => taken?,
+                    taken = taker.wait(wanted / self.queues.len(), DEQUEUE_WAIT) => taken?,
                     _ = quiet.wait_for(|quiet| *quiet) => continue,
                     () = self.draining.cancelled() => return Ok(Vec::new()),
                 };
@@ -268,7 +268,7 @@ impl Pool {
     async fn receive(&self, job: Job, reporter: &Reporter) {
         let spec = &job.message.spec;
         if self.is_entombed(&job.message) {
-            report::acknowledge(&self.connection, slice::from_ref(&job.lease)).await;
+            acks::acknowledge(self.connection.tasks.as_ref(), slice::from_ref(&job.lease)).await;
         } else if self
             .handlers
             .read()

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::held::Hold;
 use super::pool::Job;
 use crate::ambient;
-use crate::broker::{Broker, Connection, Error, Lease};
+use crate::broker::{Broker, Connection, Error, Lease, acks};
 use crate::faults::{self, Point};
 use crate::id::Route;
 use crate::outcome::{Outcome, OutcomeBatch, Verdict};
@@ -23,6 +23,10 @@ const MAX_OUTCOMES: usize = 500;
 
 /// Room for what an outcome holds beside its result.
 const OUTCOME_OVERHEAD: usize = 1_024;
+
+/// Most tasks that wait to be acknowledged together. They would run again, though their outcomes are known, should this
+/// process end meanwhile.
+const MAX_ACKS: usize = 16;
 
 /// Messages under way at once: while some are confirmed, the next ones fill up.
 const MAX_UNDER_WAY: usize = 4;
@@ -88,10 +92,12 @@ pub(super) async fn run(
     connection: Connection,
     abandon: CancellationToken,
 ) {
-    let results = &connection.results;
-    let mut under_way = FuturesUnordered::new();
-    let mut incoming = Vec::new();
+    let (results, tasks) = (connection.results.as_ref(), connection.tasks.as_ref());
+    let (confirmed, to_acknowledge) = mpsc::channel(MAX_UNDER_WAY);
     let work = async {
+        let confirmed = confirmed;
+        let mut under_way = FuturesUnordered::new();
+        let mut incoming = Vec::new();
         loop {
             tokio::select! {
                 biased;
@@ -101,13 +107,14 @@ pub(super) async fn run(
                         break;
                     }
                     for (batch, settles) in pack(incoming.drain(..), results.max_message_bytes()) {
-                        under_way.push(send(&connection, batch, settles));
+                        under_way.push(send(results, batch, settles, &confirmed));
                     }
                 }
             }
         }
         while under_way.next().await.is_some() {}
     };
+    let work = async { tokio::join!(work, acks::gather(tasks, to_acknowledge, MAX_ACKS)) };
     if abandon.run_until_cancelled(work).await.is_none() {
         warn!("ended with outcomes that could not be handed over: their tasks run again");
     }
@@ -169,8 +176,13 @@ fn size(outcome: &Outcome) -> usize {
     OUTCOME_OVERHEAD + verdict + spec
 }
 
-async fn send(connection: &Connection, batch: OutcomeBatch, settles: Vec<Settles>) {
-    if !submit(connection.results.as_ref(), batch).await {
+async fn send(
+    results: &dyn Broker<OutcomeBatch>,
+    batch: OutcomeBatch,
+    settles: Vec<Settles>,
+    confirmed: &mpsc::Sender<acks::Done<Vec<Hold>>>,
+) {
+    if !submit(results, batch).await {
         return;
     }
     faults::point(Point::AfterOutcomeConfirmed);
@@ -181,10 +193,11 @@ async fn send(connection: &Connection, batch: OutcomeBatch, settles: Vec<Settles
                 leases.push(lease);
                 holds.push(hold);
             }
-            Settles::Start(confirmed) => drop(confirmed.send(())),
+            Settles::Start(told) => drop(told.send(())),
         }
     }
-    acknowledge(connection, &leases).await;
+    // Whoever acknowledges outlives this; if not, the tasks run again.
+    drop(confirmed.send((leases, holds)).await);
 }
 
 /// Hands a message over, however long it takes; false if it can never be handed over.
@@ -205,16 +218,5 @@ async fn submit(results: &dyn Broker<OutcomeBatch>, batch: OutcomeBatch) -> bool
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(2));
-    }
-}
-
-/// Acknowledges deliveries. A few tries: a task whose ack is not confirmed is delivered again, and fenced.
-pub(super) async fn acknowledge(connection: &Connection, leases: &[Arc<dyn Lease>]) {
-    for _ in 0..3 {
-        match connection.tasks.ack_all(leases).await {
-            Ok(()) => return,
-            Err(error) if error.is_retryable() => warn!(%error, "cannot acknowledge tasks"),
-            Err(_) => return,
-        }
     }
 }

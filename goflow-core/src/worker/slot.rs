@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::pool::{Job, Pool};
-use super::report::{self, Reporter};
+use super::report::Reporter;
 use super::run::{self, End, Given};
 use crate::ambient;
+use crate::broker::acks;
 use crate::ctx::Reports;
 use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
@@ -93,7 +94,7 @@ impl Pool {
     }
 
     async fn acknowledge(&self, job: &Job) {
-        report::acknowledge(&self.connection, slice::from_ref(&job.lease)).await;
+        acks::acknowledge(self.connection.tasks.as_ref(), slice::from_ref(&job.lease)).await;
     }
 
     /// Tells that a repeated delivery is about to run; false if that could not be confirmed.

@@ -19,6 +19,9 @@ use crate::server::seen_from_afar;
 /// How long an engine may hold outcomes before another one gets them.
 const RESULTS_LEASE: Duration = Duration::from_secs(3);
 
+/// How long acks wait for others, as over NATS.
+const ACK_LINGER: Duration = Duration::from_millis(100);
+
 /// The connection of one life of an actor.
 pub(crate) fn connect(gate: &Gate) -> Connection {
     Connection {
@@ -191,6 +194,10 @@ impl<T: Wire> Broker<T> for GatedBroker<T> {
             .into_iter()
             .map(|delivery| self.deliver(delivery))
             .collect())
+    }
+
+    fn ack_linger(&self) -> Duration {
+        ACK_LINGER
     }
 
     async fn set_paused(&self, channel: &str, paused: bool) -> Result<(), Error> {
