@@ -1,12 +1,11 @@
 //! Publishes what the store decided to dispatch, and tells the store what the broker has.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -17,8 +16,11 @@ use crate::id::TaskId;
 use crate::store::Dispatch;
 use crate::task::TaskMessage;
 
-/// Dispatches that may wait to be published before pushes wait for them.
-const BACKLOG: usize = 20_000;
+/// What dispatches that wait to be published may hold, in KiB, before pushes wait for them.
+const BACKLOG_KIB: u32 = 8 * 1_024;
+
+/// About what a dispatch holds beside its payload, in bytes.
+const OVERHEAD: usize = 512;
 
 /// How long pushes wait for a broker that is slower than the store. Beyond it, and while the broker is away,
 /// dispatches are left to the sweep, which finds every row whose dispatch nobody confirmed.
@@ -28,7 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_MESSAGES: usize = 1_000;
 
 /// A row still live this long after its dispatch is told so; most have finished by then and need no update.
-pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(2);
+const CONFIRM_AFTER: Duration = Duration::from_secs(2);
+
+/// Most dispatches that are remembered that long. So many do not finish in time: their rows are told at once.
+const MAX_REMEMBERED: usize = 100_000;
 
 /// Most rows confirmed in one statement.
 const MAX_CONFIRMED: usize = 500;
@@ -36,85 +41,117 @@ const MAX_CONFIRMED: usize = 500;
 /// Hands dispatches to the loop that publishes them, and remembers which of them the broker has.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    sender: mpsc::Sender<Dispatch>,
-    /// Handed over, not published yet.
-    pending: AtomicUsize,
+    sender: mpsc::UnboundedSender<Dispatch>,
+    /// What may still be handed over, in KiB.
+    room: Semaphore,
     /// Whether the broker took what was last published.
     takes: AtomicBool,
     published: Mutex<Published>,
 }
 
 /// What a broker has, and the store has not been told of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Published {
     /// Which broker: one that lost its state is another one afterwards.
     broker: Uuid,
     /// The latest dispatch of each task.
-    latest: HashMap<TaskId, u32>,
-    /// In the order of their time; those that are not the latest count no more.
-    in_order: VecDeque<(Instant, TaskId, u32)>,
+    latest: HashMap<TaskId, Sent>,
+    epoch: Instant,
+}
+
+/// A dispatch that the broker has. Small, for there are many.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    dispatch: u32,
+    /// In milliseconds since the epoch, modulo 49 days.
+    at: u32,
+}
+
+impl Sent {
+    /// Whether it is no younger than `until`, of the same kind.
+    fn is_older_than(self, until: u32) -> bool {
+        until.wrapping_sub(self.at) <= u32::MAX / 2
+    }
 }
 
 impl Published {
+    fn new() -> Self {
+        Self {
+            broker: Uuid::nil(),
+            latest: HashMap::default(),
+            epoch: Instant::now(),
+        }
+    }
+
     /// Forgets what another broker had.
     fn of(&mut self, broker: Uuid) -> &mut Self {
         if self.broker != broker {
             self.broker = broker;
             self.latest.clear();
-            self.in_order.clear();
         }
         self
     }
 
-    fn add(&mut self, at: Instant, id: TaskId, dispatch: u32) {
-        self.latest.insert(id, dispatch);
-        self.in_order.push_back((at, id, dispatch));
+    fn millis(&self, at: Instant) -> u32 {
+        at.saturating_duration_since(self.epoch).as_millis() as u32
     }
 
-    /// The oldest that are no younger than `until`.
-    fn oldest(&mut self, until: Instant) -> Vec<(TaskId, u32)> {
-        self.trim();
-        let old = self.in_order.iter().take_while(|(at, ..)| *at <= until);
-        old.map(|(_, id, dispatch)| (*id, *dispatch))
-            .filter(|(id, dispatch)| self.latest.get(id) == Some(dispatch))
-            .take(MAX_CONFIRMED)
-            .collect()
+    fn add(&mut self, at: Instant, id: TaskId, dispatch: u32) {
+        let at = self.millis(at);
+        self.latest.insert(id, Sent { dispatch, at });
+    }
+
+    /// Those that are no younger than `until`, in the order of their ids.
+    fn older_than(&self, until: Instant) -> Vec<(TaskId, u32)> {
+        let until = self.millis(until);
+        let old = self.latest.iter();
+        let old = old.filter(|(_, sent)| sent.is_older_than(until));
+        let mut old: Vec<_> = old.map(|(id, sent)| (*id, sent.dispatch)).collect();
+        old.sort_unstable();
+        old
+    }
+
+    fn has(&self, (id, dispatch): (TaskId, u32)) -> bool {
+        let sent = self.latest.get(&id);
+        sent.is_some_and(|sent| sent.dispatch == dispatch)
+    }
+
+    /// Those of them that it has still.
+    fn still(&self, group: &[(TaskId, u32)]) -> Vec<(TaskId, u32)> {
+        group.iter().copied().filter(|one| self.has(*one)).collect()
     }
 
     /// Forgets those; not a later dispatch that there may be by now.
     fn forget(&mut self, group: &[(TaskId, u32)]) {
-        for (id, dispatch) in group {
-            if self.latest.get(id) == Some(dispatch) {
-                self.latest.remove(id);
+        for one in group {
+            if self.has(*one) {
+                self.latest.remove(&one.0);
             }
         }
-        self.trim();
     }
 
     /// Gives back the room that a burst took.
     fn shrink(&mut self) {
         self.latest.shrink_to(2 * self.latest.len());
-        self.in_order.shrink_to(2 * self.in_order.len());
-    }
-
-    fn trim(&mut self) {
-        while let Some((_, id, dispatch)) = self.in_order.front()
-            && self.latest.get(id) != Some(dispatch)
-        {
-            self.in_order.pop_front();
-        }
     }
 }
 
+/// What a dispatch takes of the room, in KiB.
+fn size(dispatch: &Dispatch) -> u32 {
+    let bytes = OVERHEAD + dispatch.spec.payload.len();
+    u32::try_from(bytes.div_ceil(1_024)).map_or(BACKLOG_KIB, |size| size.min(BACKLOG_KIB))
+}
+
 impl Dispatcher {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Dispatch>) {
-        let (sender, receiver) = mpsc::channel(BACKLOG);
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Dispatch>) {
+        // Bounded by the room.
+        let (sender, receiver) = mpsc::unbounded_channel();
         (
             Self {
                 sender,
-                pending: AtomicUsize::new(0),
+                room: Semaphore::new(BACKLOG_KIB as usize),
                 takes: AtomicBool::new(true),
-                published: Mutex::default(),
+                published: Mutex::new(Published::new()),
             },
             receiver,
         )
@@ -128,33 +165,33 @@ impl Dispatcher {
 
     /// Publishes these soon. Waits while too many are on their way, for a moment, if the broker takes them at all.
     async fn hand_over(&self, dispatches: Vec<Dispatch>) {
-        self.pending.fetch_add(dispatches.len(), Ordering::Release);
-        let mut left = dispatches.into_iter();
         let give_up = Instant::now() + PATIENCE;
-        while left.len() > 0 {
-            let some = left.len().min(MAX_MESSAGES);
-            let room = match self.sender.try_reserve_many(some) {
-                Ok(room) => room,
-                Err(_) if !self.takes.load(Ordering::Relaxed) => break,
+        let mut left = dispatches.into_iter();
+        while let Some(dispatch) = left.next() {
+            let size = size(&dispatch);
+            let room = match self.room.try_acquire_many(size) {
+                Ok(room) => Some(room),
+                Err(_) if !self.takes.load(Ordering::Relaxed) => None,
                 Err(_) => {
-                    match tokio::time::timeout_at(give_up, self.sender.reserve_many(some)).await {
-                        Ok(Ok(room)) => room,
-                        Ok(Err(_)) | Err(_) => break,
-                    }
+                    let room = self.room.acquire_many(size);
+                    let room = tokio::time::timeout_at(give_up, room).await;
+                    room.ok().and_then(Result::ok)
                 }
             };
-            room.zip(&mut left)
-                .for_each(|(place, dispatch)| place.send(dispatch));
-        }
-        let late = left.len();
-        if late > 0 {
-            self.pending.fetch_sub(late, Ordering::Release);
-            debug!(late, "the broker is behind: left to the sweep");
+            let Some(room) = room else {
+                let late = 1 + left.len();
+                debug!(late, "the broker is behind: left to the sweep");
+                return;
+            };
+            // Until it is published.
+            room.forget();
+            // Without a loop that publishes there is nobody to wait for it.
+            drop(self.sender.send(dispatch));
         }
     }
 
     fn is_behind(&self) -> bool {
-        self.pending.load(Ordering::Acquire) > 0
+        self.room.available_permits() < BACKLOG_KIB as usize
     }
 
     /// Forgets tasks that have finished: their rows are gone.
@@ -163,7 +200,6 @@ impl Dispatcher {
         for id in ids {
             published.latest.remove(id);
         }
-        published.trim();
     }
 }
 
@@ -177,12 +213,12 @@ pub(super) async fn hand_over(core: &Core, dispatches: Vec<Dispatch>) {
 }
 
 /// Publishes what is handed over, until it is dropped.
-pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::Receiver<Dispatch>) {
+pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::UnboundedReceiver<Dispatch>) {
     let mut group = Vec::new();
     while dispatches.recv_many(&mut group, MAX_MESSAGES).await > 0 {
-        let count = group.len();
+        let taken: u32 = group.iter().map(size).sum();
         publish(&core, group.drain(..)).await;
-        core.dispatcher.pending.fetch_sub(count, Ordering::Release);
+        core.dispatcher.room.add_permits(taken as usize);
     }
 }
 
@@ -226,6 +262,9 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
             Err(error) => failed = Some(error),
         }
     }
+    if published.latest.len() > MAX_REMEMBERED {
+        core.schedule.wake_in(Duration::ZERO);
+    }
     drop(published);
     core.dispatcher
         .takes
@@ -241,32 +280,46 @@ pub(super) async fn flush(core: &Core) {
     while core.dispatcher.is_behind() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    if let Err(error) = confirm(core, Duration::ZERO).await {
+    if let Err(error) = confirm_older_than(core, Instant::now()).await {
         debug!(%error, "cannot confirm dispatches");
     }
 }
 
-/// Tells the store of dispatches that the broker has and that are still live this long after.
-pub(super) async fn confirm(core: &Core, after: Duration) -> Result<(), crate::store::Error> {
-    let Some(until) = Instant::now().checked_sub(after) else {
-        return Ok(());
+/// Tells the store of dispatches that the broker has and that are still live after a while; of all, if there are many.
+pub(super) async fn confirm(core: &Core) -> Result<(), crate::store::Error> {
+    let many = core.dispatcher.published().latest.len() > MAX_REMEMBERED;
+    let now = Instant::now();
+    let until = if many {
+        Some(now)
+    } else {
+        now.checked_sub(CONFIRM_AFTER)
     };
-    loop {
-        let broker = core.broker();
-        let mut group = core.dispatcher.published().of(broker).oldest(until);
-        if group.is_empty() {
-            core.dispatcher.published().shrink();
+    match until {
+        Some(until) => confirm_older_than(core, until).await,
+        None => Ok(()),
+    }
+}
+
+async fn confirm_older_than(core: &Core, until: Instant) -> Result<(), crate::store::Error> {
+    let broker = core.broker();
+    let old = core.dispatcher.published().of(broker).older_than(until);
+    for group in old.chunks(MAX_CONFIRMED) {
+        if core.broker() != broker {
+            // It has lost its state, and with that what it had.
             return Ok(());
         }
-        group.sort_unstable();
-        if !core.store.confirm_dispatched(broker, &group).await? {
+        // Some have finished since.
+        let group = core.dispatcher.published().still(group);
+        if !group.is_empty() && !core.store.confirm_dispatched(broker, &group).await? {
             // The broker lost its state, which another engine saw first: it is to be looked at anew.
             core.dispatcher.published().of(Uuid::nil());
             core.prepare_again().await;
             return Ok(());
         }
-        core.dispatcher.published().of(broker).forget(&group);
+        core.dispatcher.published().forget(&group);
     }
+    core.dispatcher.published().shrink();
+    Ok(())
 }
 
 impl Core {
@@ -289,5 +342,73 @@ impl Core {
             self.prepared.doubt();
         }
         results
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_old_ones_are_told_unless_they_have_ended_or_were_dispatched_anew() {
+        let mut published = Published::new();
+        let now = published.epoch + 10 * SECOND;
+        let mut ids = [TaskId::new(), TaskId::new(), TaskId::new()];
+        ids.sort_unstable();
+        for id in ids.iter().rev() {
+            published.add(now, *id, 1);
+        }
+        published.add(now + 3 * SECOND, ids[0], 2);
+        assert!(published.older_than(now - SECOND).is_empty());
+        let old = published.older_than(now + SECOND);
+        assert_eq!(old, [(ids[1], 1), (ids[2], 1)]);
+        published.latest.remove(&ids[2]);
+        assert_eq!(published.still(&old), [(ids[1], 1)]);
+        published.forget(&[(ids[0], 1), (ids[1], 1)]);
+        assert_eq!(published.older_than(now + 3 * SECOND), [(ids[0], 2)]);
+        assert!(published.of(Uuid::nil()).has((ids[0], 2)));
+        assert!(
+            !published.of(Uuid::max()).has((ids[0], 2)),
+            "another broker"
+        );
+    }
+
+    #[test]
+    fn times_go_round() {
+        let sent = |at| Sent { dispatch: 1, at };
+        assert!(sent(5).is_older_than(5) && sent(5).is_older_than(6));
+        assert!(!sent(5).is_older_than(4));
+        assert!(sent(u32::MAX).is_older_than(3), "49 days later");
+        assert!(!sent(3).is_older_than(u32::MAX));
+    }
+
+    fn dispatch(bytes: usize) -> Dispatch {
+        let payload = crate::Content::binary(vec![0; bytes]);
+        let task = crate::Task::new("t", payload).unwrap();
+        Dispatch {
+            spec: Arc::new(task.spec),
+            attempt: 1,
+            dispatch: 1,
+        }
+    }
+
+    /// What waits is bounded by what it holds; what there is no room for is left to the sweep.
+    #[tokio::test(start_paused = true)]
+    async fn large_ones_take_more_room() {
+        let (dispatcher, mut handed_over) = Dispatcher::new();
+        let large = 1 << 20;
+        dispatcher
+            .hand_over((0..10).map(|_| dispatch(large)).collect())
+            .await;
+        let mut group = Vec::new();
+        handed_over.recv_many(&mut group, 100).await;
+        assert_eq!(group.len(), 7, "of 8 MiB");
+        assert!(dispatcher.is_behind());
+        let rest = BACKLOG_KIB - 7 * size(&group[0]);
+        let small = (0..=rest).map(|_| dispatch(1)).collect();
+        dispatcher.hand_over(small).await;
+        assert_eq!(handed_over.len(), rest as usize);
     }
 }

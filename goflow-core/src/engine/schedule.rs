@@ -78,7 +78,7 @@ pub(super) async fn run(core: Arc<Core>) {
 
 async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, crate::store::Error> {
     // First what is known to be with the broker, so that no sweep takes it for lost.
-    dispatch::confirm(core, dispatch::CONFIRM_AFTER).await?;
+    dispatch::confirm(core).await?;
     // While it is not known who holds what, a sweep could dispatch what is running.
     let held = sweep.held(core).await;
     loop {
