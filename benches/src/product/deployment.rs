@@ -21,7 +21,7 @@ const STREAMS: [&str; 2] = ["GF_Q_default", "GF_RES"];
 const WARM_UP: usize = 50;
 
 /// Calls that are timed.
-const CALLS: usize = 100;
+const CALLS: usize = 1_000;
 
 /// An engine in this process, and worker processes.
 #[derive(Debug)]
