@@ -100,6 +100,8 @@ pub(super) struct Taker<'a, Hold> {
     waited_for: [usize; 4],
     /// The lane that had the latest task: it is likely to have the next one.
     latest: Option<Priority>,
+    /// The lane whose wait has just brought less than was asked for: it had no more then.
+    drained: Option<Priority>,
 }
 
 /// A wait that has ended.
@@ -121,6 +123,7 @@ where
             waits: FuturesUnordered::new(),
             waited_for: [0; 4],
             latest: None,
+            drained: None,
         }
     }
 
@@ -139,9 +142,19 @@ where
         if wanted < taken.len() + self.waited_for.iter().sum::<usize>() {
             self.withdraw();
         }
-        for lane in self.lanes.order.lanes(ambient::chance()) {
-            let waits = self.waited_for[usize::from(lane.get())] > 0;
-            if taken.len() >= wanted || waits || self.lanes.is_passed_over(lane) {
+        let mut lanes = self.lanes.order.lanes(ambient::chance()).to_vec();
+        lanes.retain(|lane| self.waited_for[usize::from(lane.get())] == 0);
+        lanes.retain(|lane| !self.lanes.is_passed_over(*lane));
+        // While tasks come one by one, the next wait finds what little may have come since.
+        if self
+            .drained
+            .take()
+            .is_some_and(|drained| lanes == [drained])
+        {
+            return Ok(taken);
+        }
+        for lane in lanes {
+            if taken.len() >= wanted || self.waited_for[usize::from(lane.get())] > 0 {
                 continue;
             }
             let name = self.lanes.name(lane);
@@ -173,8 +186,9 @@ where
         Ok(taken)
     }
 
-    /// Waits for a task of any lane; of the lane that had the latest one, for up to half of `wanted`. None when the wait
-    /// for a lane has ended without, after `wait` at most. Cancel-safe, as [`Broker::dequeue`] is.
+    /// Waits for a task of any lane; of the lane that had the latest one for two, if so many are wanted: when there are
+    /// two there may be more. None when the wait for a lane has ended without, after `wait` at most. Cancel-safe, as
+    /// [`Broker::dequeue`] is.
     pub(super) async fn wait(&mut self, wanted: usize, wait: Duration) -> Result<Vec<Held>, Error> {
         let (lanes, broker) = (self.lanes, self.broker);
         for lane in Priority::ALL {
@@ -182,12 +196,8 @@ where
             if *waits > 0 {
                 continue;
             }
-            // Not all of it: who wants a little less the next time would have to withdraw all waits.
-            let many = (wanted / 2).min(wanted.saturating_sub(Priority::ALL.len() - 1));
-            let asked = match self.latest {
-                Some(latest) if latest == lane => many.max(1),
-                _ => 1,
-            };
+            let two = self.latest == Some(lane) && wanted > Priority::ALL.len();
+            let asked = 1 + usize::from(two);
             *waits = asked;
             let dequeued = async move {
                 let taken = broker.dequeue(lanes.name(lane), asked, wait).await;
@@ -213,8 +223,8 @@ where
         let taken = taken?;
         if !taken.is_empty() {
             self.latest = Some(lane);
-            // Less than was asked for was all there was.
-            self.lanes.note(lane, taken.len() < asked);
+            self.lanes.note(lane, false);
+            self.drained = (taken.len() < asked).then_some(lane);
         }
         Ok(taken.into_iter().map(&self.hold).collect())
     }
@@ -334,6 +344,33 @@ mod tests {
         };
         let (taken, ()) = tokio::join!(taker.take(10), others);
         assert_eq!((taken.unwrap().len(), held.get()), (1, 2));
+    }
+
+    /// A lane that had no more a moment ago is not asked again before it is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_drained_lane_is_waited_for_at_once() {
+        let broker = memory::connect(memory::Options::default());
+        // Nobody tells its most urgent lane to answer.
+        let hesitant = Hesitant(broker.clone(), tokio::sync::Notify::new());
+        let lanes = Lanes::new(&QueueName::default(), LaneOrder::Strict);
+        let mut taker = Taker::new(&lanes, &hesitant, |delivery| delivery);
+        submit(&broker, 3).await;
+        assert_eq!(priorities(&taker.wait(10, DAY).await.unwrap()), [3]);
+        let arrives = async {
+            tokio::task::yield_now().await;
+            submit(&broker, 3).await;
+        };
+        let (taken, ()) = tokio::join!(taker.wait(10, DAY), arrives);
+        assert_eq!(
+            priorities(&taken.unwrap()),
+            [3],
+            "of two that were asked for"
+        );
+        let more = tokio::time::timeout(Duration::from_secs(1), taker.take(10)).await;
+        assert!(more.expect("no lane is asked").unwrap().is_empty());
+        assert_eq!(taker.waited_for, [1, 1, 1, 0]);
+        let asked = tokio::time::timeout(Duration::from_secs(1), taker.take(10)).await;
+        assert!(asked.is_err(), "the next time it is");
     }
 
     /// Who has no use for more leaves them to others.

@@ -256,7 +256,7 @@ impl Pool {
             if taken.is_empty() {
                 taken = tokio::select! {
                     biased;
-                    taken = taker.wait(wanted / self.queues.len(), DEQUEUE_WAIT) => taken?,
+                    taken = taker.wait(wanted, DEQUEUE_WAIT) => taken?,
                     _ = quiet.wait_for(|quiet| *quiet) => continue,
                     () = self.draining.cancelled() => return Ok(Vec::new()),
                 };
