@@ -175,7 +175,7 @@ impl Engine {
         around.spawn(results::apply(core.clone(), to_apply, applied));
         let results = core.connection.results.clone();
         around.spawn(async move {
-            acks::gather(results.as_ref(), to_acknowledge, results::MAX_ACKS).await;
+            acks::gather(results.as_ref(), to_acknowledge, results::ENOUGH_ACKS).await;
         });
         around.spawn(dispatch::run(core.clone(), dispatches));
         around.spawn(tombs::run(core.clone(), entombed));

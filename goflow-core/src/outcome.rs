@@ -39,7 +39,21 @@ pub struct Outcome {
     pub spec: Option<Arc<TaskSpec>>,
 }
 
+/// Room for what an outcome holds beside its content, and as much again for what its task does.
+const OVERHEAD: usize = 1_024;
+
 impl Outcome {
+    /// About how many bytes it takes in a message; never too few.
+    pub(crate) fn size(&self) -> usize {
+        let verdict = match &self.verdict {
+            Verdict::Succeeded(result) => result.len() + result.content_type.len(),
+            Verdict::Failed { error, .. } => error.len(),
+            Verdict::Snoozed { .. } | Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
+        };
+        let spec = self.spec.as_ref().map_or(0, |spec| spec.size() + OVERHEAD);
+        OVERHEAD + verdict + spec
+    }
+
     /// Which run it speaks of: its worker, and when it started.
     pub fn start(&self) -> Option<(WorkerId, OffsetDateTime)> {
         self.started_at.map(|at| (self.worker, at))

@@ -244,6 +244,15 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// About how many bytes its payload, headers and tags take; never too few.
+    pub(crate) fn size(&self) -> usize {
+        let texts = self.headers.iter().chain(&self.tags);
+        let texts = texts.map(|(k, v)| k.len() + v.len() + 10);
+        self.payload.len() + texts.sum::<usize>()
+    }
+}
+
+impl TaskSpec {
     /// The channel it is dispatched on.
     pub fn lane(&self) -> String {
         self.priority.lane(&self.queue)

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Broker, Lease, Wire};
@@ -10,32 +13,51 @@ use super::{Broker, Lease, Wire};
 /// How often acknowledgements are tried. A message whose ack is not confirmed is delivered again, and fenced.
 const TRIES: usize = 3;
 
+/// Groups that are acknowledged at once: one that nobody confirms does not hold up the others.
+const MAX_UNDER_WAY: usize = 4;
+
 /// Deliveries that are done, and what is kept until they are acknowledged.
 pub(crate) type Done<Kept> = (Vec<Arc<dyn Lease>>, Kept);
 
-/// Acknowledges what is done until nothing more can be. It waits for company as long as the broker gains by it, until
-/// there are `most` or more.
+/// Acknowledges what is done until nothing more can be. It waits for company for as long as the broker gains by it, and
+/// for none once there are `enough`.
 pub(crate) async fn gather<T: Wire, Kept>(
     broker: &dyn Broker<T>,
     mut done: mpsc::Receiver<Done<Kept>>,
-    most: usize,
+    enough: usize,
 ) {
     let linger = broker.ack_linger();
-    while let Some((mut leases, first)) = done.recv().await {
-        let mut kept = vec![first];
-        let company = async {
-            if linger.is_zero() {
-                return;
-            }
-            while leases.len() < most
-                && let Some((more, with_it)) = done.recv().await
-            {
-                leases.extend(more);
-                kept.push(with_it);
-            }
-        };
-        drop(tokio::time::timeout(linger, company).await);
-        acknowledge(broker, &leases).await;
+    let mut under_way = FuturesUnordered::new();
+    let (mut leases, mut kept) = (Vec::new(), Vec::new());
+    let mut until = Instant::now();
+    let mut ended = false;
+    loop {
+        let waits = !ended && leases.len() < enough && Instant::now() < until;
+        if !leases.is_empty() && !waits && under_way.len() < MAX_UNDER_WAY {
+            let (leases, kept) = (std::mem::take(&mut leases), std::mem::take(&mut kept));
+            under_way.push(async move {
+                acknowledge(broker, &leases).await;
+                drop(kept);
+            });
+        }
+        if ended && leases.is_empty() && under_way.is_empty() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            more = done.recv(), if !ended && leases.len() < enough => match more {
+                Some((more, with_them)) => {
+                    if leases.is_empty() {
+                        until = Instant::now() + linger;
+                    }
+                    leases.extend(more);
+                    kept.push(with_them);
+                }
+                None => ended = true,
+            },
+            () = tokio::time::sleep_until(until), if waits && !leases.is_empty() => {}
+        }
     }
 }
 

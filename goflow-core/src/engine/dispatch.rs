@@ -16,11 +16,11 @@ use crate::id::TaskId;
 use crate::store::Dispatch;
 use crate::task::TaskMessage;
 
-/// What dispatches that wait to be published may hold, in KiB, before pushes wait for them.
-const BACKLOG_KIB: u32 = 8 * 1_024;
+/// What dispatches that wait to be published may hold, in KiB, before pushes wait for them: a batch of the largest.
+const BACKLOG_KIB: u32 = 32 * 1_024;
 
-/// About what a dispatch holds beside its payload, in bytes.
-const OVERHEAD: usize = 512;
+/// What each of them counts for beside its content, in bytes: more than it takes, so that there are 8,000 at most.
+const OVERHEAD: usize = 4 * 1_024;
 
 /// How long pushes wait for a broker that is slower than the store. Beyond it, and while the broker is away,
 /// dispatches are left to the sweep, which finds every row whose dispatch nobody confirmed.
@@ -138,8 +138,8 @@ impl Published {
 
 /// What a dispatch takes of the room, in KiB.
 fn size(dispatch: &Dispatch) -> u32 {
-    let bytes = OVERHEAD + dispatch.spec.payload.len();
-    u32::try_from(bytes.div_ceil(1_024)).map_or(BACKLOG_KIB, |size| size.min(BACKLOG_KIB))
+    let bytes = OVERHEAD + dispatch.spec.size();
+    u32::try_from(bytes / 1_024).map_or(BACKLOG_KIB, |size| size.min(BACKLOG_KIB))
 }
 
 impl Dispatcher {
@@ -400,13 +400,13 @@ mod tests {
         let (dispatcher, mut handed_over) = Dispatcher::new();
         let large = 1 << 20;
         dispatcher
-            .hand_over((0..10).map(|_| dispatch(large)).collect())
+            .hand_over((0..40).map(|_| dispatch(large)).collect())
             .await;
         let mut group = Vec::new();
         handed_over.recv_many(&mut group, 100).await;
-        assert_eq!(group.len(), 7, "of 8 MiB");
+        assert_eq!(group.len(), 31, "of 32 MiB");
         assert!(dispatcher.is_behind());
-        let rest = BACKLOG_KIB - 7 * size(&group[0]);
+        let rest = (BACKLOG_KIB - 31 * size(&group[0])) / size(&dispatch(1));
         let small = (0..=rest).map(|_| dispatch(1)).collect();
         dispatcher.hand_over(small).await;
         assert_eq!(handed_over.len(), rest as usize);

@@ -23,7 +23,7 @@ const MAX_MESSAGES: usize = 64;
 /// About how many outcomes are taken at once: some commits, while the next ones are fetched.
 const OUTCOMES_AT_ONCE: usize = 2_000;
 
-/// About how many bytes of results are taken at once.
+/// About how many bytes of outcomes are taken at once.
 const BYTES_AT_ONCE: usize = 8 << 20;
 
 /// Outcomes in one commit: about this many, for a message is never split.
@@ -35,9 +35,9 @@ const DEQUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Commits of which the broker is still to be told. The next one does not wait for that; more than these would.
 const MAX_UNTOLD: usize = 4;
 
-/// Most applied messages that wait to be acknowledged together. Should this process end meanwhile they come again, and
-/// are stale.
-pub(super) const MAX_ACKS: usize = 1_000;
+/// Applied messages that are enough to be acknowledged together. Should this process end while they wait for company, they
+/// come again, and are stale.
+pub(super) const ENOUGH_ACKS: usize = 1_000;
 
 /// The pause after something failed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -58,10 +58,11 @@ pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
             .dequeue(core.route.as_str(), most, DEQUEUE_WAIT)
             .await
         {
+            Ok(messages) if messages.is_empty() => failing = false,
             Ok(messages) => {
                 failing = false;
                 most = how_many_next(messages.iter().map(|m| m.message.as_ref()));
-                if !messages.is_empty() && sender.send(messages).await.is_err() {
+                if sender.send(messages).await.is_err() {
                     return;
                 }
             }
@@ -89,11 +90,7 @@ fn how_many_next<'a>(messages: impl ExactSizeIterator<Item = &'a OutcomeBatch>) 
     let (mut outcomes, mut bytes) = (0, 0);
     for message in messages {
         outcomes += message.outcomes.len();
-        for outcome in &message.outcomes {
-            if let Verdict::Succeeded(result) = &outcome.verdict {
-                bytes += result.len();
-            }
-        }
+        bytes += message.outcomes.iter().map(Outcome::size).sum::<usize>();
     }
     let share = |most: usize, of: usize| (most * count).checked_div(of).unwrap_or(MAX_MESSAGES);
     share(OUTCOMES_AT_ONCE, outcomes)
@@ -278,10 +275,10 @@ mod tests {
     #[test]
     fn as_many_are_taken_as_hold_enough() {
         let next = |count, outcomes, bytes| how_many_next(messages(count, outcomes, bytes).iter());
-        assert_eq!(next(0, 0, 0), MAX_MESSAGES, "nothing is known");
         assert_eq!(next(3, 1, 0), MAX_MESSAGES);
         assert_eq!(next(2, 500, 100), 4);
-        assert_eq!(next(1, 4, 1 << 20), 2);
+        assert_eq!(next(1, 4, 1 << 20), 1);
+        assert_eq!(next(1, 1, 1 << 19), 15);
         assert_eq!(next(1, 5_000, 1), 1);
     }
 }

@@ -16,17 +16,17 @@ use crate::ambient;
 use crate::broker::{Broker, Connection, Error, Lease, acks};
 use crate::faults::{self, Point};
 use crate::id::Route;
-use crate::outcome::{Outcome, OutcomeBatch, Verdict};
+use crate::outcome::{Outcome, OutcomeBatch};
 
 /// Most outcomes in one message: what a store applies in one commit.
 const MAX_OUTCOMES: usize = 500;
 
-/// Room for what an outcome holds beside its result.
-const OUTCOME_OVERHEAD: usize = 1_024;
+/// Room for what a message holds beside its outcomes.
+const MESSAGE_OVERHEAD: usize = 1_024;
 
-/// Most tasks that wait to be acknowledged together. They would run again, though their outcomes are known, should this
-/// process end meanwhile.
-const MAX_ACKS: usize = 16;
+/// Tasks that are enough to be acknowledged together. While they wait for company they would run again, though their
+/// outcomes are known, should this process end.
+const ENOUGH_ACKS: usize = 16;
 
 /// Messages under way at once: while some are confirmed, the next ones fill up.
 const MAX_UNDER_WAY: usize = 4;
@@ -114,7 +114,7 @@ pub(super) async fn run(
         }
         while under_way.next().await.is_some() {}
     };
-    let work = async { tokio::join!(work, acks::gather(tasks, to_acknowledge, MAX_ACKS)) };
+    let work = async { tokio::join!(work, acks::gather(tasks, to_acknowledge, ENOUGH_ACKS)) };
     if abandon.run_until_cancelled(work).await.is_none() {
         warn!("ended with outcomes that could not be handed over: their tasks run again");
     }
@@ -133,9 +133,9 @@ fn pack(
     let mut open: HashMap<Route, Open> = HashMap::default();
     let mut packed = Vec::new();
     for report in reports {
-        let bytes = size(&report.outcome);
+        let bytes = report.outcome.size();
         let fresh = |route: &Route| Open {
-            bytes: OUTCOME_OVERHEAD,
+            bytes: MESSAGE_OVERHEAD,
             batch: OutcomeBatch {
                 id: ambient::new_id(),
                 route: route.clone(),
@@ -158,24 +158,6 @@ fn pack(
     packed
 }
 
-/// About how many bytes an outcome takes in a message; never too few.
-fn size(outcome: &Outcome) -> usize {
-    let verdict = match &outcome.verdict {
-        Verdict::Succeeded(result) => result.len() + result.content_type.len(),
-        Verdict::Failed { error, .. } => error.len(),
-        Verdict::Snoozed { .. } | Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
-    };
-    let spec = outcome.spec.as_ref().map_or(0, |spec| {
-        let texts = spec
-            .headers
-            .iter()
-            .chain(&spec.tags)
-            .map(|(k, v)| k.len() + v.len() + 10);
-        spec.payload.len() + texts.sum::<usize>() + OUTCOME_OVERHEAD
-    });
-    OUTCOME_OVERHEAD + verdict + spec
-}
-
 async fn send(
     results: &dyn Broker<OutcomeBatch>,
     batch: OutcomeBatch,
@@ -196,8 +178,10 @@ async fn send(
             Settles::Start(told) => drop(told.send(())),
         }
     }
-    // Whoever acknowledges outlives this; if not, the tasks run again.
-    drop(confirmed.send((leases, holds)).await);
+    if !leases.is_empty() {
+        // Whoever acknowledges outlives this; if not, the tasks run again.
+        drop(confirmed.send((leases, holds)).await);
+    }
 }
 
 /// Hands a message over, however long it takes; false if it can never be handed over.
