@@ -7,6 +7,8 @@ create or replace function gf_accept(
 declare
     -- One look at a range is cheaper than one for each id, unless it finds many others.
     most  int := 4 * cardinality(ids);
+    -- Not the start of the transaction: it may be the caller's, and old.
+    upto  timestamptz := statement_timestamp() + interval '1 hour';
     ended uuid[];
 begin
     insert into gf_task (id, namespace, queue, type, payload, content_type, max_attempts, priority, attempt,
@@ -19,13 +21,13 @@ begin
     -- that was about to end had a row, which the insert waited for.
     ended := array(
         select h.id from gf_history h
-        where h.id between first and last and h.finished_at >= since and h.finished_at < now() + interval '1 hour'
+        where h.id between first and last and h.finished_at >= since and h.finished_at < upto
         limit most
     );
     if cardinality(ended) >= most then
         ended := array(
             select h.id from gf_history h
-            where h.id = any(ids) and h.finished_at >= since and h.finished_at < now() + interval '1 hour'
+            where h.id = any(ids) and h.finished_at >= since and h.finished_at < upto
         );
     end if;
     if ended && ids then

@@ -30,7 +30,7 @@ macro_rules! ended_since {
         concat!(
             "finished_at >= ",
             $since,
-            " and finished_at < now() + interval '1 hour'"
+            " and finished_at < statement_timestamp() + interval '1 hour'"
         )
     };
 }
