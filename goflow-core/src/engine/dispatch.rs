@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -19,8 +19,8 @@ use crate::task::TaskMessage;
 /// What dispatches that wait to be published may hold, in KiB, before pushes wait for them: a batch of the largest.
 const BACKLOG_KIB: u32 = 32 * 1_024;
 
-/// What each of them counts for beside its content, in bytes: more than it takes, so that there are 8,000 at most.
-const OVERHEAD: usize = 4 * 1_024;
+/// What each of them counts for beside its content, in KiB: more than it takes, so that there are 8,000 at most.
+const OVERHEAD_KIB: u32 = 4;
 
 /// How long pushes wait for a broker that is slower than the store. Beyond it, and while the broker is away,
 /// dispatches are left to the sweep, which finds every row whose dispatch nobody confirmed.
@@ -41,13 +41,16 @@ const MAX_CONFIRMED: usize = 500;
 /// Hands dispatches to the loop that publishes them, and remembers which of them the broker has.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    sender: mpsc::UnboundedSender<Dispatch>,
+    sender: mpsc::UnboundedSender<HandedOver>,
     /// What may still be handed over, in KiB.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// Whether the broker took what was last published.
     takes: AtomicBool,
     published: Mutex<Published>,
 }
+
+/// A dispatch to publish, with the room that it takes until it is.
+pub(super) type HandedOver = (Dispatch, OwnedSemaphorePermit);
 
 /// What a broker has, and the store has not been told of.
 #[derive(Debug)]
@@ -138,18 +141,18 @@ impl Published {
 
 /// What a dispatch takes of the room, in KiB.
 fn size(dispatch: &Dispatch) -> u32 {
-    let bytes = OVERHEAD + dispatch.spec.size();
-    u32::try_from(bytes / 1_024).map_or(BACKLOG_KIB, |size| size.min(BACKLOG_KIB))
+    let content = u32::try_from(dispatch.spec.size() / 1_024).unwrap_or(BACKLOG_KIB);
+    (OVERHEAD_KIB + content).min(BACKLOG_KIB)
 }
 
 impl Dispatcher {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Dispatch>) {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<HandedOver>) {
         // Bounded by the room.
         let (sender, receiver) = mpsc::unbounded_channel();
         (
             Self {
                 sender,
-                room: Semaphore::new(BACKLOG_KIB as usize),
+                room: Arc::new(Semaphore::new(BACKLOG_KIB as usize)),
                 takes: AtomicBool::new(true),
                 published: Mutex::new(Published::new()),
             },
@@ -169,11 +172,11 @@ impl Dispatcher {
         let mut left = dispatches.into_iter();
         while let Some(dispatch) = left.next() {
             let size = size(&dispatch);
-            let room = match self.room.try_acquire_many(size) {
+            let room = match self.room.clone().try_acquire_many_owned(size) {
                 Ok(room) => Some(room),
                 Err(_) if !self.takes.load(Ordering::Relaxed) => None,
                 Err(_) => {
-                    let room = self.room.acquire_many(size);
+                    let room = self.room.clone().acquire_many_owned(size);
                     let room = tokio::time::timeout_at(give_up, room).await;
                     room.ok().and_then(Result::ok)
                 }
@@ -183,10 +186,8 @@ impl Dispatcher {
                 debug!(late, "the broker is behind: left to the sweep");
                 return;
             };
-            // Until it is published.
-            room.forget();
             // Without a loop that publishes there is nobody to wait for it.
-            drop(self.sender.send(dispatch));
+            drop(self.sender.send((dispatch, room)));
         }
     }
 
@@ -213,12 +214,12 @@ pub(super) async fn hand_over(core: &Core, dispatches: Vec<Dispatch>) {
 }
 
 /// Publishes what is handed over, until it is dropped.
-pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::UnboundedReceiver<Dispatch>) {
+pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::UnboundedReceiver<HandedOver>) {
     let mut group = Vec::new();
     while dispatches.recv_many(&mut group, MAX_MESSAGES).await > 0 {
-        let taken: u32 = group.iter().map(size).sum();
-        publish(&core, group.drain(..)).await;
-        core.dispatcher.room.add_permits(taken as usize);
+        let (dispatches, room): (Vec<_>, Vec<_>) = group.drain(..).unzip();
+        publish(&core, dispatches.into_iter()).await;
+        drop(room);
     }
 }
 
@@ -406,7 +407,7 @@ mod tests {
         handed_over.recv_many(&mut group, 100).await;
         assert_eq!(group.len(), 31, "of 32 MiB");
         assert!(dispatcher.is_behind());
-        let rest = (BACKLOG_KIB - 31 * size(&group[0])) / size(&dispatch(1));
+        let rest = (BACKLOG_KIB - 31 * size(&group[0].0)) / size(&dispatch(1));
         let small = (0..=rest).map(|_| dispatch(1)).collect();
         dispatcher.hand_over(small).await;
         assert_eq!(handed_over.len(), rest as usize);

@@ -142,19 +142,17 @@ where
         if wanted < taken.len() + self.waited_for.iter().sum::<usize>() {
             self.withdraw();
         }
-        let mut lanes = self.lanes.order.lanes(ambient::chance()).to_vec();
-        lanes.retain(|lane| self.waited_for[usize::from(lane.get())] == 0);
-        lanes.retain(|lane| !self.lanes.is_passed_over(*lane));
+        let lanes = self.lanes.order.lanes(ambient::chance());
         // While tasks come one by one, the next wait finds what little may have come since.
-        if self
-            .drained
-            .take()
-            .is_some_and(|drained| lanes == [drained])
+        if let Some(drained) = self.drained.take()
+            && lanes
+                .iter()
+                .all(|lane| *lane == drained || !self.may_ask(*lane))
         {
             return Ok(taken);
         }
         for lane in lanes {
-            if taken.len() >= wanted || self.waited_for[usize::from(lane.get())] > 0 {
+            if taken.len() >= wanted || !self.may_ask(lane) {
                 continue;
             }
             let name = self.lanes.name(lane);
@@ -184,6 +182,11 @@ where
             }
         }
         Ok(taken)
+    }
+
+    /// Whether a lane may have tasks that nobody waits for.
+    fn may_ask(&self, lane: Priority) -> bool {
+        self.waited_for[usize::from(lane.get())] == 0 && !self.lanes.is_passed_over(lane)
     }
 
     /// Waits for a task of any lane; of the lane that had the latest one for two, if so many are wanted: when there are

@@ -1,7 +1,6 @@
 //! The pool: one loop a queue takes tasks, one loop a slot runs them.
 
 use std::collections::BTreeMap;
-use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
 use super::report::Reporter;
 use super::tombs::Tombs;
-use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone, acks};
+use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone};
 use crate::handler::Handlers;
 use crate::id::WorkerId;
 use crate::name::QueueName;
@@ -268,7 +267,7 @@ impl Pool {
     async fn receive(&self, job: Job, reporter: &Reporter) {
         let spec = &job.message.spec;
         if self.is_entombed(&job.message) {
-            acks::acknowledge(self.connection.tasks.as_ref(), slice::from_ref(&job.lease)).await;
+            self.acknowledge(&job).await;
         } else if self
             .handlers
             .read()

@@ -93,7 +93,8 @@ impl Pool {
         }
     }
 
-    async fn acknowledge(&self, job: &Job) {
+    /// Acknowledges what is not to be run, or run any more.
+    pub(super) async fn acknowledge(&self, job: &Job) {
         acks::acknowledge(self.connection.tasks.as_ref(), slice::from_ref(&job.lease)).await;
     }
 
