@@ -301,7 +301,7 @@ statements! {
             select id, late, false as held from waiting union all select id, true, false from late
         ), ", claimed!();
     /// Nothing more to do, before their deadline, for rows whose dispatch the broker has: in the order of the ids. What is
-    /// asked of a row is asked twice, as above; one that somebody changes meanwhile is left to the sweep.
+    /// asked of a row is asked twice, as above.
     CONFIRM = "
         with bound as materialized (
             select from gf_meta where coalesce(broker, $3) = $3 for share
@@ -337,7 +337,8 @@ statements! {
     REOPEN = "
         with h as (
             delete from gf_history
-            where id = $1 and finished_at >= $2 and state in ('failed', 'crashed', 'expired', 'cancelled')
+            where id = $1 and ", ended_since!("$2"), "
+            and state in ('failed', 'crashed', 'expired', 'cancelled')
             returning *
         ), a as (
             insert into gf_attempt (id, attempt, error, worker, started_at, finished_at)
@@ -355,7 +356,8 @@ statements! {
     /// The key of a finished task that it had for as long as it was unfinished.
     LOST_UNIQUE = "
         select namespace, options->'unique'->>'key' from gf_history
-        where id = $1 and finished_at >= $2 and state in ('failed', 'crashed', 'expired', 'cancelled')
+        where id = $1 and ", ended_since!("$2"), "
+            and state in ('failed', 'crashed', 'expired', 'cancelled')
             and options->'unique'->>'key' is not null and options->'unique'->'period' is null";
 
     /// Tasks, by one look at everything.
