@@ -1,9 +1,10 @@
 //! Identifiers: tasks, stores, workers, and the route outcomes take.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use crate::name::Text;
 /// The id of a task: a UUIDv7, so ids sort by the time the task was pushed.
 ///
 /// Handlers with side effects use it as their idempotency key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(Uuid);
 
@@ -47,6 +48,19 @@ impl TaskId {
         let millis = u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         let millis = millis.min((1 << 48) - 1);
         Self(Uuid::from_u128(u128::from(millis) << 80))
+    }
+}
+
+impl Ord for TaskId {
+    /// In the order of the bytes, compared as one number: maps of tasks compare all the time.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_u128().cmp(&other.0.as_u128())
+    }
+}
+
+impl PartialOrd for TaskId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -92,7 +106,11 @@ impl fmt::Display for StoreId {
 /// route belongs to an engine whose records end with its process, and may be dropped some time after.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "Text<'_>")]
-pub struct Route(Arc<str>);
+pub struct Route(ArrayString<MAX_ROUTE_BYTES>);
+
+/// Longest route: its kind and 64 letters and digits. Kept in place: it is in every message, and a count of those that
+/// share it would be what all threads contend for.
+const MAX_ROUTE_BYTES: usize = 8 + 64;
 
 impl Route {
     const LASTING: &str = "lasting-";
@@ -105,7 +123,10 @@ impl Route {
         } else {
             Self::PASSING
         };
-        Self(format!("{kind}{}", store.0.simple()).into())
+        let mut text = ArrayString::new();
+        text.push_str(kind);
+        text.push_str(store.0.simple().encode_lower(&mut Uuid::encode_buffer()));
+        Self(text)
     }
 
     /// The route as text: a single subject token.
@@ -153,17 +174,16 @@ impl TryFrom<&str> for Route {
         let legal = |name: &str| {
             !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric())
         };
-        if name.is_some_and(legal) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidRoute(text.chars().take(80).collect()))
+        match ArrayString::from(text) {
+            Ok(text) if name.is_some_and(legal) => Ok(Self(text)),
+            _ => Err(InvalidRoute(text.chars().take(80).collect())),
         }
     }
 }
 
 impl From<Route> for String {
     fn from(route: Route) -> String {
-        route.0.as_ref().to_owned()
+        route.as_str().to_owned()
     }
 }
 

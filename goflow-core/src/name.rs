@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize, Serializer};
+use smol_str::SmolStr;
 
 /// Longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -39,7 +39,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(try_from = "Text<'_>")]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks `text` against the grammar of names.
@@ -105,7 +105,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0.as_ref().to_owned()
+                name.0.into()
             }
         }
     };
@@ -127,20 +127,19 @@ name!(
     "namespace"
 );
 
-/// Made once: there is one in nearly every task.
-static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("default"));
+const DEFAULT: SmolStr = SmolStr::new_static("default");
 
 impl Default for QueueName {
     /// The queue named `default`.
     fn default() -> Self {
-        Self(DEFAULT.clone())
+        Self(DEFAULT)
     }
 }
 
 impl Default for Namespace {
     /// The namespace named `default`.
     fn default() -> Self {
-        Self(DEFAULT.clone())
+        Self(DEFAULT)
     }
 }
 
