@@ -32,7 +32,7 @@ pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Task {
-    pub(crate) spec: TaskSpec,
+    pub(crate) spec: Arc<TaskSpec>,
     pub(crate) idempotency_key: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl Task {
     /// [`InvalidName`] when the type is not a name.
     pub fn new(task_type: impl AsRef<str>, payload: Content) -> Result<Self, InvalidName> {
         Ok(Self {
-            spec: TaskSpec {
+            spec: Arc::new(TaskSpec {
                 id: TaskId::new(),
                 namespace: Namespace::default(),
                 queue: QueueName::default(),
@@ -61,7 +61,7 @@ impl Task {
                 retention: None,
                 heartbeat_timeout: None,
                 retry_of: None,
-            },
+            }),
             idempotency_key: None,
         })
     }
@@ -80,18 +80,22 @@ impl Task {
         )?)
     }
 
+    fn spec_mut(&mut self) -> &mut TaskSpec {
+        Arc::make_mut(&mut self.spec)
+    }
+
     /// The queue it waits in. Default: `default`.
     ///
     /// # Errors
     /// [`InvalidName`] when `queue` is not a name.
     pub fn queue(mut self, queue: impl AsRef<str>) -> Result<Self, InvalidName> {
-        self.spec.queue = QueueName::new(queue)?;
+        self.spec_mut().queue = QueueName::new(queue)?;
         Ok(self)
     }
 
     /// Starts no sooner than this long after it is accepted, by the store's clock. Default: at once.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.spec.start = if delay.is_zero() {
+        self.spec_mut().start = if delay.is_zero() {
             Start::Now
         } else {
             Start::After(delay)
@@ -101,69 +105,69 @@ impl Task {
 
     /// Starts no sooner than at this time, by the store's clock. Default: at once.
     pub fn run_at(mut self, time: OffsetDateTime) -> Self {
-        self.spec.start = Start::At(time);
+        self.spec_mut().start = Start::At(time);
         self
     }
 
     /// How many times the handler may fail before the task has failed; at least 1. Default: 3.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.spec.max_attempts = attempts.max(1);
+        self.spec_mut().max_attempts = attempts.max(1);
         self
     }
 
     /// The wait between a failed attempt and the next. Default: [`Backoff::default`].
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.spec.backoff = backoff;
+        self.spec_mut().backoff = backoff;
         self
     }
 
     /// The longest one attempt may take. Default: no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.spec.timeout = Some(timeout);
+        self.spec_mut().timeout = Some(timeout);
         self
     }
 
     /// How urgent it is among the tasks of its queue. Default: 1 of 0 to 3.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.spec.priority = priority;
+        self.spec_mut().priority = priority;
         self
     }
 
     /// The task ends as expired when it has not finished by then, by the store's clock. Default: never.
     pub fn deadline(mut self, deadline: Deadline) -> Self {
-        self.spec.deadline = Some(deadline);
+        self.spec_mut().deadline = Some(deadline);
         self
     }
 
     /// Keeps a second task with the same key out. Default: none.
     pub fn unique(mut self, unique: Unique) -> Self {
-        self.spec.unique = Some(unique);
+        self.spec_mut().unique = Some(unique);
         self
     }
 
     /// How long its record is kept once it has finished; rounded up to 1, 7, 30 or 365 days. Default: 7 days, 30
     /// for one that failed.
     pub fn retention(mut self, retention: Duration) -> Self {
-        self.spec.retention = Some(retention);
+        self.spec_mut().retention = Some(retention);
         self
     }
 
     /// A handler that says nothing (progress, checkpoint, heartbeat) for this long is taken for hung: a failed
     /// attempt. Default: never.
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
-        self.spec.heartbeat_timeout = Some(timeout);
+        self.spec_mut().heartbeat_timeout = Some(timeout);
         self
     }
 
     /// A header handed to the handler.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.spec.headers.insert(name.into(), value.into());
+        self.spec_mut().headers.insert(name.into(), value.into());
         self
     }
 
     /// A tag kept with the record, for people and queries.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.spec.tags.insert(name.into(), value.into());
+        self.spec_mut().tags.insert(name.into(), value.into());
         self
     }
 
@@ -182,7 +186,7 @@ impl Task {
             return Err(Error::invalid("an idempotency key needs a push of its own"));
         }
         limits::check(&self.spec)?;
-        Ok(self.spec)
+        Ok(Arc::unwrap_or_clone(self.spec))
     }
 
     /// The id the task has once it is accepted (a push repeated with its idempotency key gives the first id).

@@ -211,7 +211,7 @@ mod tests {
             .header("a", "b");
         let route = Route::of_store(StoreId(uuid::Uuid::nil()), true);
         TaskMessage {
-            spec: task.spec.into(),
+            spec: task.spec,
             attempt: 1,
             dispatch: 1,
             route,

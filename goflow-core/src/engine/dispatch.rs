@@ -389,7 +389,7 @@ mod tests {
         let payload = crate::Content::binary(vec![0; bytes]);
         let task = crate::Task::new("t", payload).unwrap();
         Dispatch {
-            spec: Arc::new(task.spec),
+            spec: task.spec,
             attempt: 1,
             dispatch: 1,
         }

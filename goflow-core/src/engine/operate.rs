@@ -155,7 +155,7 @@ impl Engine {
         spec.deadline = None;
         self.push(
             Task {
-                spec,
+                spec: spec.into(),
                 idempotency_key: None,
             },
             Duration::ZERO,

@@ -39,7 +39,7 @@ impl Engine {
         let ids = self
             .accept_in_time(
                 NewTasks {
-                    tasks: vec![Arc::new(spec)],
+                    tasks: vec![spec],
                     key,
                 },
                 patience,
@@ -60,7 +60,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         check_batch(&tasks)?;
-        let tasks = tasks.into_iter().map(|task| Arc::new(task.spec)).collect();
+        let tasks = tasks.into_iter().map(|task| task.spec).collect();
         self.accept_in_time(NewTasks { tasks, key: None }, patience)
             .await
     }
@@ -116,10 +116,9 @@ impl Engine {
             .unwrap_or_else(late)
     }
 
-    async fn publish(&self, spec: TaskSpec) -> Result<TaskId, Error> {
+    async fn publish(&self, spec: Arc<TaskSpec>) -> Result<TaskId, Error> {
         self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
-        let spec = Arc::new(spec);
         let published = async {
             self.publish
                 .send(accept::Publish { spec, reply })

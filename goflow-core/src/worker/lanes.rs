@@ -247,7 +247,7 @@ mod tests {
     async fn submit(broker: &Connection, priority: u8) {
         let task = Task::json("t", &priority).unwrap();
         let message = TaskMessage {
-            spec: task.priority(priority.try_into().unwrap()).spec.into(),
+            spec: task.priority(priority.try_into().unwrap()).spec,
             attempt: 1,
             dispatch: 1,
             route: Route::of_store(StoreId(Uuid::nil()), false),

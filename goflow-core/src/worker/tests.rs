@@ -164,7 +164,7 @@ async fn a_delivery_whose_lease_was_lost_is_not_run() {
         .unwrap();
     let route = Route::of_store(StoreId(Uuid::now_v7()), false);
     let message = TaskMessage {
-        spec: Task::json("count", &1).unwrap().spec.into(),
+        spec: Task::json("count", &1).unwrap().spec,
         attempt: 1,
         // Not the first: an earlier one may have left a checkpoint.
         dispatch: 2,

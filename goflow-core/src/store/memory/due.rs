@@ -123,7 +123,8 @@ impl Row {
 
     /// Has an engine look at the row after `wait`, or at its deadline if that comes first.
     pub(super) fn look_again(&mut self, wait: Duration, now: Now) {
-        self.due = Some(self.no_later(now.after(wait)).instant);
+        let (at, deadline) = (now.instant + wait, self.deadline.map(|it| it.instant));
+        self.due = Some(deadline.map_or(at, |deadline| deadline.min(at)));
     }
 
     fn no_later(&self, time: Now) -> Now {

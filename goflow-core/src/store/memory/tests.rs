@@ -14,7 +14,10 @@ use crate::store::{DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyK
 use crate::task::{Task, TaskSpec};
 
 fn spec() -> TaskSpec {
-    Task::new("t", Content::binary("x")).unwrap().spec
+    Task::new("t", Content::binary("x"))
+        .unwrap()
+        .into_spec()
+        .unwrap()
 }
 
 fn one(spec: TaskSpec) -> Vec<NewTasks> {
