@@ -1,11 +1,12 @@
 //! What a running handler can know and say about its task.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use crate::broker::MAX_CHECKPOINT_BYTES;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
-use crate::task::TaskMessage;
+use crate::task::{TaskMessage, TaskSpec};
 
 /// Largest progress report, in bytes of JSON.
 const MAX_PROGRESS_BYTES: usize = 1_024;
@@ -21,42 +22,67 @@ const MAX_PROGRESS_BYTES: usize = 1_024;
 /// The context of one attempt. Cheap to clone; it stays valid after the attempt, when it says nothing new.
 #[derive(Debug, Clone)]
 pub struct Ctx {
-    message: Arc<TaskMessage>,
-    cancelled: CancellationToken,
+    attempt: Arc<Attempt>,
     deadline: Option<Instant>,
     checkpoint: Option<Bytes>,
-    reports: Arc<Reports>,
+}
+
+/// A delivered attempt, as its handler, whoever runs it and its worker share it.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    message: Arc<TaskMessage>,
+    /// Made for the first who waits for it: most handlers end before anyone does.
+    ending: OnceLock<CancellationToken>,
+    report: Mutex<Report>,
 }
 
 /// What a handler has said and nobody has passed on yet.
-#[derive(Debug)]
-pub(crate) struct Reports(Mutex<Report>);
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Report {
-    last: Instant,
+    /// When the handler was called, and when it last said anything.
+    started: Option<(OffsetDateTime, Instant)>,
     progress: Option<String>,
     checkpoint: Option<Bytes>,
 }
 
-impl Reports {
-    /// Nothing yet, of a handler that is called now.
-    pub(crate) fn new(now: Instant) -> Arc<Self> {
-        let report = Report {
-            last: now,
-            progress: None,
-            checkpoint: None,
-        };
-        Arc::new(Self(Mutex::new(report)))
+impl Report {
+    fn is_alive(&mut self) {
+        if let Some((_, last)) = &mut self.started {
+            *last = Instant::now();
+        }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn new(message: Arc<TaskMessage>) -> Arc<Self> {
+        Arc::new(Self {
+            message,
+            ending: OnceLock::new(),
+            report: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn message(&self) -> &Arc<TaskMessage> {
+        &self.message
     }
 
     fn report(&self) -> MutexGuard<'_, Report> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the handler last said anything.
-    pub(crate) fn last(&self) -> Instant {
-        self.report().last
+    /// Notes that the handler is called.
+    pub(crate) fn start(&self, at: OffsetDateTime, now: Instant) {
+        self.report().started = Some((at, now));
+    }
+
+    /// When the handler was called, if it was.
+    pub(crate) fn started_at(&self) -> Option<OffsetDateTime> {
+        self.report().started.map(|(at, _)| at)
+    }
+
+    /// When the handler last said anything, if it was called.
+    pub(crate) fn last_word(&self) -> Option<Instant> {
+        self.report().started.map(|(_, last)| last)
     }
 
     /// What it last said of its progress.
@@ -68,63 +94,66 @@ impl Reports {
     pub(crate) fn take_checkpoint(&self) -> Option<Bytes> {
         self.report().checkpoint.take()
     }
+
+    /// Fires when the task was cancelled, and when whoever runs it wants the handler to end for any other reason.
+    pub(crate) fn ending(&self) -> &CancellationToken {
+        self.ending.get_or_init(CancellationToken::new)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending
+            .get()
+            .is_some_and(CancellationToken::is_cancelled)
+    }
 }
 
 impl Ctx {
-    pub(crate) fn new(
-        message: Arc<TaskMessage>,
-        cancelled: CancellationToken,
-        checkpoint: Option<Bytes>,
-        reports: Arc<Reports>,
-    ) -> Self {
-        let deadline = message.spec.timeout.map(|timeout| Instant::now() + timeout);
+    pub(crate) fn new(attempt: Arc<Attempt>, checkpoint: Option<Bytes>) -> Self {
+        let timeout = attempt.message.spec.timeout;
         Self {
-            message,
-            cancelled,
-            deadline,
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            attempt,
             checkpoint,
-            reports,
         }
     }
 
     /// A context outside a pool, to call a handler in a test.
     pub fn detached(message: TaskMessage) -> Self {
-        Self::new(
-            Arc::new(message),
-            CancellationToken::new(),
-            None,
-            Reports::new(Instant::now()),
-        )
+        Self::new(Attempt::new(Arc::new(message)), None)
+    }
+
+    fn spec(&self) -> &TaskSpec {
+        &self.attempt.message.spec
     }
 
     /// The task's id: the idempotency key for side effects, the same in every attempt.
     pub fn task_id(&self) -> TaskId {
-        self.message.spec.id
+        self.spec().id
     }
 
     /// The task's type.
     pub fn task_type(&self) -> &TaskType {
-        &self.message.spec.task_type
+        &self.spec().task_type
     }
 
     /// The queue it came from.
     pub fn queue(&self) -> &QueueName {
-        &self.message.spec.queue
+        &self.spec().queue
     }
 
     /// Which attempt this is, from 1.
     pub fn attempt(&self) -> u32 {
-        self.message.attempt
+        self.attempt.message.attempt
     }
 
     /// How many attempts there are.
     pub fn max_attempts(&self) -> u32 {
-        self.message.spec.max_attempts
+        self.spec().max_attempts
     }
 
     /// The headers of the push.
     pub fn headers(&self) -> &BTreeMap<String, String> {
-        &self.message.spec.headers
+        &self.spec().headers
     }
 
     /// When this attempt is ended, if it has a timeout.
@@ -158,8 +187,8 @@ impl Ctx {
                 limit,
             });
         }
-        let mut report = self.reports.report();
-        report.last = Instant::now();
+        let mut report = self.attempt.report();
+        report.is_alive();
         report.progress = Some(json);
         Ok(())
     }
@@ -179,24 +208,24 @@ impl Ctx {
                 limit,
             });
         }
-        let mut report = self.reports.report();
-        report.last = Instant::now();
+        let mut report = self.attempt.report();
+        report.is_alive();
         report.checkpoint = Some(checkpoint);
         Ok(())
     }
 
     /// Says no more than that the handler is alive, for tasks with a heartbeat timeout.
     pub fn heartbeat(&self) {
-        self.reports.report().last = Instant::now();
+        self.attempt.report().is_alive();
     }
 
     /// Whether the attempt should end: its task was cancelled, its time is up, or its worker has to go.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.attempt.is_ending()
     }
 
     /// Waits until the attempt should end. Cancel-safe. A handler that goes on is aborted some seconds later.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        self.attempt.ending().cancelled().await;
     }
 }

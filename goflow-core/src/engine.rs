@@ -10,13 +10,16 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use uuid::Uuid;
 
-use crate::broker::{Connection, Depth, acks};
+use crate::ambient;
+use crate::broker::acks::{self, Acknowledger};
+use crate::broker::{Connection, Depth};
 use crate::error::Error;
 use crate::id::{Route, TaskId};
 use crate::record::QueueCounts;
+use crate::stop::Stop;
 use crate::store::{self, TaskStore};
 
 mod accept;
@@ -112,6 +115,7 @@ pub(crate) struct Loops {
 /// What the loops share.
 #[derive(Debug)]
 struct Core {
+    id: Uuid,
     connection: Connection,
     store: Arc<dyn TaskStore>,
     route: Route,
@@ -127,9 +131,9 @@ struct Core {
     /// Told when tasks finish: there may be room for another push.
     room: Notify,
     /// Fires when no more pushes are taken, and waits end.
-    stopping: CancellationToken,
+    stopping: Stop,
     /// Fires when another process took over the store of an in-process broker.
-    lost_claim: CancellationToken,
+    lost_claim: Stop,
 }
 
 impl Engine {
@@ -142,6 +146,7 @@ impl Engine {
         let (dispatcher, dispatches) = dispatch::Dispatcher::new();
         let (tombs, entombed) = tombs::Tombs::new();
         let core = Arc::new(Core {
+            id: ambient::new_id(),
             in_process: connection.control.identify().await?.in_process,
             route: store.route(),
             connection,
@@ -155,8 +160,8 @@ impl Engine {
             prepared: prepare::Prepared::default(),
             finished: broadcast::channel(FINISHED_BACKLOG).0,
             room: Notify::new(),
-            stopping: CancellationToken::new(),
-            lost_claim: CancellationToken::new(),
+            stopping: Stop::default(),
+            lost_claim: Stop::default(),
         });
         core.prepare().await?;
 
@@ -171,9 +176,9 @@ impl Engine {
         let mut around = JoinSet::new();
         let (fetched, to_apply) = mpsc::channel(2);
         around.spawn(results::fetch(core.clone(), fetched));
-        let (applied, to_acknowledge) = mpsc::channel(2);
-        around.spawn(results::apply(core.clone(), to_apply, applied));
         let results = core.connection.results.clone();
+        let (acknowledger, to_acknowledge) = Acknowledger::new(results.clone(), 2);
+        around.spawn(results::apply(core.clone(), to_apply, acknowledger));
         around.spawn(async move {
             acks::gather(results.as_ref(), to_acknowledge, results::ENOUGH_ACKS).await;
         });

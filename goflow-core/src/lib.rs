@@ -21,6 +21,7 @@ mod priority;
 pub mod record;
 pub mod signal;
 pub mod state;
+mod stop;
 pub mod store;
 mod task;
 mod unique;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::id::{Route, TaskId, WorkerId};
 use crate::name::{QueueName, TaskType};
@@ -18,6 +19,9 @@ pub enum Signal {
         route: Route,
         /// The tasks.
         ids: Vec<TaskId>,
+        /// The engine that committed it, which knows already.
+        #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+        engine: Uuid,
     },
     /// A worker is alive.
     Heartbeat(Box<WorkerStatus>),

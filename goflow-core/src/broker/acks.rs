@@ -19,6 +19,38 @@ const MAX_UNDER_WAY: usize = 4;
 /// Deliveries that are done, and what is kept until they are acknowledged.
 pub(crate) type Done<Kept> = (Vec<Arc<dyn Lease>>, Kept);
 
+/// Where deliveries go that are done: acknowledged at once if the broker gains nothing by company, and else left to
+/// [`gather`].
+#[derive(Clone)]
+pub(crate) struct Acknowledger<T: Wire, Kept> {
+    broker: Arc<dyn Broker<T>>,
+    gathered: Option<mpsc::Sender<Done<Kept>>>,
+}
+
+impl<T: Wire, Kept> Acknowledger<T, Kept> {
+    /// With what is left to [`gather`], of which so much may wait.
+    pub(crate) fn new(
+        broker: Arc<dyn Broker<T>>,
+        capacity: usize,
+    ) -> (Self, mpsc::Receiver<Done<Kept>>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let gathered = (!broker.ack_linger().is_zero()).then_some(sender);
+        (Self { broker, gathered }, receiver)
+    }
+
+    /// Has these acknowledged, now or soon, and keeps what is to be kept until then.
+    pub(crate) async fn done(&self, leases: Vec<Arc<dyn Lease>>, kept: Kept) {
+        match &self.gathered {
+            // Whoever gathers outlives this; if not, they are delivered again.
+            Some(gathered) => drop(gathered.send((leases, kept)).await),
+            None => {
+                acknowledge(self.broker.as_ref(), &leases).await;
+                drop(kept);
+            }
+        }
+    }
+}
+
 /// Acknowledges what is done until nothing more can be. It waits for company for as long as the broker gains by it, and
 /// for none once there are `enough`.
 pub(crate) async fn gather<T: Wire, Kept>(

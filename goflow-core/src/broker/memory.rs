@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::Connection;
 use crate::name::QueueName;
 use crate::outcome::OutcomeBatch;
 use crate::priority::Priority;
+use crate::stop::Stop;
 use crate::task::TaskMessage;
 
 mod channel;
@@ -45,7 +44,7 @@ impl Default for Options {
 
 /// A new broker. Channels are made on first use; it lives as long as something holds on to it.
 pub fn connect(options: Options) -> Connection {
-    let closed = CancellationToken::new();
+    let closed = Stop::default();
     Connection {
         tasks: Arc::new(Queues::<TaskMessage>::new(
             options.queue_capacity,

@@ -32,16 +32,8 @@ pub(super) async fn run(core: Arc<Core>) {
 
 async fn take(core: &Core, signal: Signal) {
     match signal {
-        Signal::Finished { route, ids } if route == core.route => {
-            core.dispatcher.forget(&ids);
-            core.waiters.wake(&ids);
-            if core.finished.receiver_count() == 0 {
-                return;
-            }
-            for id in ids {
-                // No receiver is no reason to stop.
-                drop(core.finished.send(id));
-            }
+        Signal::Finished { route, ids, engine } if route == core.route && engine != core.id => {
+            core.wake(&ids);
         }
         Signal::Finished { .. } | Signal::Command { .. } => {}
         Signal::Heartbeat(status) => heartbeat(core, *status).await,

@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 type Message = Delivery<OutcomeBatch>;
 
 /// Where messages go whose outcomes are applied.
-type Acknowledger = mpsc::Sender<acks::Done<()>>;
+type Acknowledger = acks::Acknowledger<OutcomeBatch, ()>;
 
 /// Takes outcomes from the route, until it is dropped.
 pub(super) async fn fetch(core: Arc<Core>, sender: mpsc::Sender<Vec<Message>>) {
@@ -98,11 +98,11 @@ fn how_many_next<'a>(messages: impl ExactSizeIterator<Item = &'a OutcomeBatch>) 
         .clamp(1, MAX_MESSAGES)
 }
 
-/// Applies what was fetched, until the fetching ends; `applied` is told what can be acknowledged.
+/// Applies what was fetched, until the fetching ends.
 pub(super) async fn apply(
     core: Arc<Core>,
     mut fetched: mpsc::Receiver<Vec<Message>>,
-    applied: Acknowledger,
+    acknowledger: Acknowledger,
 ) {
     let mut telling = JoinSet::new();
     while let Some(messages) = fetched.recv().await {
@@ -112,23 +112,29 @@ pub(super) async fn apply(
             outcomes += message.message.outcomes.len();
             group.push(message);
             if outcomes >= MAX_OUTCOMES {
-                commit(&core, std::mem::take(&mut group), &applied, &mut telling).await;
+                commit(
+                    &core,
+                    std::mem::take(&mut group),
+                    &acknowledger,
+                    &mut telling,
+                )
+                .await;
                 outcomes = 0;
             }
         }
         if !group.is_empty() {
-            commit(&core, group, &applied, &mut telling).await;
+            commit(&core, group, &acknowledger, &mut telling).await;
         }
     }
     while telling.join_next().await.is_some() {}
 }
 
 /// Applies the outcomes of some messages, however long the store takes to answer. Other engines are told, and the
-/// messages acknowledged, while the next ones are applied.
+/// messages acknowledged, while the next ones are applied; by a broker of this process, which answers at once, before.
 async fn commit(
     core: &Arc<Core>,
     messages: Vec<Message>,
-    to_acknowledge: &Acknowledger,
+    acknowledger: &Acknowledger,
     telling: &mut JoinSet<()>,
 ) {
     let (leases, batches): (Vec<_>, Vec<_>) =
@@ -152,16 +158,21 @@ async fn commit(
     }
     core.wake(&finished);
     faults::point(Point::BeforeAck);
+    let tell = {
+        let (core, acknowledger) = (core.clone(), acknowledger.clone());
+        async move {
+            core.tell(finished).await;
+            acknowledger.done(leases, ()).await;
+        }
+    };
+    if core.in_process {
+        return tell.await;
+    }
     while telling.try_join_next().is_some() {}
     while telling.len() >= MAX_UNTOLD {
         telling.join_next().await;
     }
-    let (core, to_acknowledge) = (core.clone(), to_acknowledge.clone());
-    telling.spawn(async move {
-        core.tell(finished).await;
-        // Whoever acknowledges outlives this; if not, the outcomes come again.
-        drop(to_acknowledge.send((leases, ())).await);
-    });
+    telling.spawn(tell);
 }
 
 async fn store(core: &Core, outcomes: &[&Outcome]) -> Vec<Applied> {
@@ -219,13 +230,19 @@ impl Core {
     }
 
     /// Wakes whoever waits for these tasks here.
-    fn wake(&self, ids: &[TaskId]) {
+    pub(super) fn wake(&self, ids: &[TaskId]) {
         if ids.is_empty() {
             return;
         }
         self.dispatcher.forget(ids);
         self.waiters.wake(ids);
         self.room.notify_waiters();
+        if self.finished.receiver_count() > 0 {
+            for id in ids {
+                // No receiver is no reason to stop.
+                drop(self.finished.send(*id));
+            }
+        }
     }
 
     /// Tells other engines that these tasks have ended.
@@ -236,6 +253,7 @@ impl Core {
         let signal = Signal::Finished {
             route: self.route.clone(),
             ids,
+            engine: self.id,
         };
         if let Err(error) = self.connection.control.signal(signal).await {
             debug!(%error, "cannot signal finished tasks: who waits for them polls");

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Lease, Tombstone};
-use crate::ctx::Reports;
+use crate::broker::{Delivery, Lease, Tombstone};
+use crate::ctx::Attempt;
 use crate::id::TaskId;
 use crate::signal::HeldTask;
 use crate::task::TaskMessage;
@@ -47,10 +46,10 @@ pub(super) struct Held {
 
 #[derive(Debug)]
 struct Entry {
-    message: Arc<TaskMessage>,
-    /// Once the handler was called: when, and what it says.
-    run: OnceLock<(OffsetDateTime, Arc<Reports>)>,
-    ending: CancellationToken,
+    attempt: Arc<Attempt>,
+    /// How many times it was delivered.
+    count: u64,
+    received: Instant,
     lease: Arc<dyn Lease>,
     queue_lease: QueueLease,
     /// When the lease was last known to start anew; none once it is known to be lost.
@@ -58,6 +57,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn message(&self) -> &Arc<TaskMessage> {
+        self.attempt.message()
+    }
+
     fn leased_at(&self) -> MutexGuard<'_, Option<Instant>> {
         self.leased_at
             .lock()
@@ -75,17 +78,9 @@ impl Entry {
         self.leased_at()
             .is_some_and(|at| now.duration_since(at) < most)
     }
-
-    fn started_at(&self) -> Option<OffsetDateTime> {
-        self.run.get().map(|(started_at, _)| *started_at)
-    }
-
-    fn reports(&self) -> Option<&Reports> {
-        self.run.get().map(|(_, reports)| reports.as_ref())
-    }
 }
 
-/// A place among the held deliveries; dropping it gives it up.
+/// A delivery, and its place among those that are held; dropping it gives it up.
 #[derive(Debug)]
 pub(super) struct Hold {
     held: Arc<Held>,
@@ -98,22 +93,20 @@ impl Held {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a delivery in, whose lease began at `leased_at`.
+    /// Takes a delivery in.
     pub(super) fn hold(
         self: &Arc<Self>,
-        message: &Arc<TaskMessage>,
-        lease: &Arc<dyn Lease>,
-        leased_at: Instant,
+        delivery: Delivery<TaskMessage>,
         queue_lease: &QueueLease,
     ) -> Hold {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
-            message: message.clone(),
-            run: OnceLock::new(),
-            ending: CancellationToken::new(),
-            lease: lease.clone(),
+            attempt: Attempt::new(delivery.message),
+            count: delivery.count,
+            received: delivery.leased_at,
+            lease: delivery.lease,
             queue_lease: queue_lease.clone(),
-            leased_at: Mutex::new(Some(leased_at)),
+            leased_at: Mutex::new(Some(delivery.leased_at)),
         });
         self.entries().insert(key, entry.clone());
         Hold {
@@ -152,7 +145,7 @@ impl Held {
     /// The checkpoints that are to be saved.
     pub(super) fn take_checkpoints(&self) -> Vec<(TaskId, Bytes)> {
         let entries = self.entries();
-        let fresh = |e: &Arc<Entry>| Some((e.message.spec.id, e.reports()?.take_checkpoint()?));
+        let fresh = |e: &Arc<Entry>| Some((e.message().spec.id, e.attempt.take_checkpoint()?));
         entries.values().filter_map(fresh).collect()
     }
 
@@ -160,22 +153,22 @@ impl Held {
     pub(super) fn cancel(&self, tombstone: Tombstone) {
         let entries = self.entries();
         let meant = |e: &&Arc<Entry>| {
-            e.message.spec.id == tombstone.task && e.message.dispatch <= tombstone.dispatch
+            e.message().spec.id == tombstone.task && e.message().dispatch <= tombstone.dispatch
         };
         entries
             .values()
             .filter(meant)
-            .for_each(|entry| entry.ending.cancel());
+            .for_each(|entry| entry.attempt.ending().cancel());
     }
 
     /// The deliveries as heartbeats show them, oldest first.
     pub(super) fn list(&self) -> Vec<HeldTask> {
         let held = |e: &Arc<Entry>| HeldTask {
-            id: e.message.spec.id,
-            queue: e.message.spec.queue.clone(),
-            attempt: e.message.attempt,
-            started_at: e.started_at(),
-            progress: e.reports().and_then(Reports::progress),
+            id: e.message().spec.id,
+            queue: e.message().spec.queue.clone(),
+            attempt: e.message().attempt,
+            started_at: e.attempt.started_at(),
+            progress: e.attempt.progress(),
         };
         let mut list: Vec<_> = self.entries().values().map(held).collect();
         list.sort_by_key(|task| task.id);
@@ -184,8 +177,8 @@ impl Held {
 
     /// Whether a handler that still runs was called after `from` and before `to`.
     pub(super) fn any_started_between(&self, from: OffsetDateTime, to: OffsetDateTime) -> bool {
-        let between =
-            |entry: &Arc<Entry>| entry.started_at().is_some_and(|at| from < at && at <= to);
+        let started_at = |entry: &Arc<Entry>| entry.attempt.started_at();
+        let between = |entry| started_at(entry).is_some_and(|at| from < at && at <= to);
         self.entries().values().any(between)
     }
 
@@ -195,15 +188,26 @@ impl Held {
 }
 
 impl Hold {
-    /// Notes that the handler is called.
-    pub(super) fn started(&self, at: OffsetDateTime, reports: Arc<Reports>) {
-        // A hold is for one run.
-        drop(self.entry.run.set((at, reports)));
+    pub(super) fn attempt(&self) -> &Arc<Attempt> {
+        &self.entry.attempt
     }
 
-    /// Fires when the task was cancelled, and when whoever runs it wants the handler to end for any other reason.
-    pub(super) fn ending(&self) -> &CancellationToken {
-        &self.entry.ending
+    pub(super) fn message(&self) -> &Arc<TaskMessage> {
+        self.entry.message()
+    }
+
+    pub(super) fn lease(&self) -> &Arc<dyn Lease> {
+        &self.entry.lease
+    }
+
+    /// How many times it was delivered.
+    pub(super) fn count(&self) -> u64 {
+        self.entry.count
+    }
+
+    /// When its first lease began.
+    pub(super) fn received(&self) -> Instant {
+        self.entry.received
     }
 
     /// Whether the lease has surely not expired: only then may the handler be called, or the delivery be given back.

@@ -15,11 +15,12 @@ use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
 use super::report::Reporter;
 use super::tombs::Tombs;
-use crate::broker::{Connection, Delivery, Error, Lease, MIN_LEASE, Tombstone};
-use crate::handler::Handlers;
+use crate::broker::{Connection, Delivery, Error, MIN_LEASE, Tombstone};
+use crate::handler::{Handler, Handlers};
 use crate::id::WorkerId;
 use crate::name::QueueName;
 use crate::outcome::Verdict;
+use crate::stop::Stop;
 use crate::task::TaskMessage;
 
 /// How long one request for tasks waits at the broker: it bounds how long a drain takes to begin.
@@ -52,7 +53,7 @@ pub(super) struct Pool {
     /// No more tasks are taken until further notice.
     pub(super) quiet: watch::Sender<bool>,
     /// No more tasks are taken.
-    pub(super) draining: CancellationToken,
+    pub(super) draining: Stop,
     /// What still runs is given back.
     pub(super) leaving: CancellationToken,
 }
@@ -64,14 +65,10 @@ struct Queue {
     lease: QueueLease,
 }
 
-#[derive(Debug)]
+/// A task to run.
 pub(super) struct Job {
-    pub(super) message: Arc<TaskMessage>,
-    /// How many times it was delivered.
-    pub(super) count: u64,
-    pub(super) lease: Arc<dyn Lease>,
     pub(super) hold: Hold,
-    pub(super) received: Instant,
+    pub(super) handler: Arc<dyn Handler>,
 }
 
 impl Pool {
@@ -106,7 +103,7 @@ impl Pool {
             idle: AtomicUsize::new(0),
             room: Notify::new(),
             pace: Pace::default(),
-            draining: CancellationToken::new(),
+            draining: Stop::default(),
             leaving: CancellationToken::new(),
         }
     }
@@ -194,25 +191,15 @@ impl Pool {
             return;
         };
         let mut quiet = self.quiet.subscribe();
-        let hold = |delivery: Delivery<TaskMessage>| {
-            let message = delivery.message;
-            let (lease, leased_at) = (delivery.lease, delivery.leased_at);
-            Job {
-                hold: self.held.hold(&message, &lease, leased_at, &queue.lease),
-                message,
-                count: delivery.count,
-                lease,
-                received: leased_at,
-            }
-        };
+        let hold = |delivery| self.held.hold(delivery, &queue.lease);
         let mut taker = Taker::new(&queue.lanes, self.connection.tasks.as_ref(), hold);
         let mut failing = false;
         while !self.draining.is_cancelled() {
             match self.take(&mut taker, &mut quiet).await {
-                Ok(jobs) => {
+                Ok(taken) => {
                     failing = false;
-                    for job in jobs {
-                        self.receive(job, reporter).await;
+                    for hold in taken {
+                        self.receive(hold, reporter).await;
                     }
                 }
                 Err(Error::Closed) => return,
@@ -233,9 +220,9 @@ impl Pool {
     /// came for a while.
     async fn take(
         &self,
-        taker: &mut Taker<'_, impl Fn(Delivery<TaskMessage>) -> Job>,
+        taker: &mut Taker<'_, impl Fn(Delivery<TaskMessage>) -> Hold>,
         quiet: &mut watch::Receiver<bool>,
-    ) -> Result<Vec<Job>, Error> {
+    ) -> Result<Vec<Hold>, Error> {
         loop {
             let room = self.room.notified();
             if *quiet.borrow() {
@@ -264,23 +251,22 @@ impl Pool {
         }
     }
 
-    async fn receive(&self, job: Job, reporter: &Reporter) {
-        let spec = &job.message.spec;
-        if self.is_entombed(&job.message) {
-            self.acknowledge(&job).await;
-        } else if self
-            .handlers
-            .read()
+    async fn receive(&self, hold: Hold, reporter: &Reporter) {
+        let spec = &hold.message().spec;
+        if self.is_entombed(hold.message()) {
+            return self.acknowledge(&hold).await;
+        }
+        let handlers = self.handlers.read();
+        let handler = handlers
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&spec.task_type)
-            .is_none()
-        {
-            debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
-            let outcome = self.outcome(&job.message, Verdict::Unserved, None);
-            reporter.finish(job, outcome).await;
-        } else {
+            .get(&spec.task_type);
+        if let Some(handler) = handler {
             // The buffer is unbounded in type only: no more is fetched than was wanted.
-            drop(self.buffer.0.send(job));
+            drop(self.buffer.0.send(Job { hold, handler }));
+        } else {
+            debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
+            let outcome = self.outcome(hold.message(), Verdict::Unserved, None);
+            reporter.finish(hold, outcome).await;
         }
     }
 
@@ -295,11 +281,11 @@ impl Pool {
         {
             let stuck = self.idle.load(Ordering::Relaxed) == 0 || *self.quiet.borrow();
             while stuck && let Ok(job) = self.buffer.1.try_recv() {
-                if job.received.elapsed() < PREFETCH_PATIENCE {
+                if job.hold.received().elapsed() < PREFETCH_PATIENCE {
                     drop(self.buffer.0.send(job));
                     break;
                 }
-                Self::return_to_queue(job).await;
+                Self::return_to_queue(job.hold).await;
             }
         }
     }
@@ -307,13 +293,13 @@ impl Pool {
     /// Gives back everything that has not started.
     pub(super) async fn give_back_rest(&self) {
         while let Ok(job) = self.buffer.1.try_recv() {
-            Self::return_to_queue(job).await;
+            Self::return_to_queue(job.hold).await;
         }
     }
 
-    pub(super) async fn return_to_queue(job: Job) {
-        if job.hold.is_ours(Instant::now())
-            && let Err(error) = job.lease.nack(Duration::ZERO).await
+    pub(super) async fn return_to_queue(hold: Hold) {
+        if hold.is_ours(Instant::now())
+            && let Err(error) = hold.lease().nack(Duration::ZERO).await
         {
             debug!(%error, "cannot give a task back: it returns when its lease expires");
         }

@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::held::Hold;
-use super::pool::Job;
 use crate::ambient;
-use crate::broker::{Broker, Connection, Error, Lease, acks};
+use crate::broker::acks::{self, Acknowledger};
+use crate::broker::{Broker, Connection, Error};
 use crate::faults::{self, Point};
 use crate::id::Route;
 use crate::outcome::{Outcome, OutcomeBatch};
+use crate::task::TaskMessage;
 
 /// Most outcomes in one message: what a store applies in one commit.
 const MAX_OUTCOMES: usize = 500;
@@ -31,10 +32,9 @@ const ENOUGH_ACKS: usize = 16;
 /// Messages under way at once: while some are confirmed, the next ones fill up.
 const MAX_UNDER_WAY: usize = 4;
 
-/// An outcome on its way, with the delivery it settles.
+/// An outcome on its way, with what it settles.
 #[derive(Debug)]
 pub(super) struct Report {
-    route: Route,
     outcome: Outcome,
     settles: Settles,
 }
@@ -42,9 +42,18 @@ pub(super) struct Report {
 #[derive(Debug)]
 enum Settles {
     /// Acknowledge the delivery once the outcome is confirmed; until then it is held.
-    Delivery { lease: Arc<dyn Lease>, hold: Hold },
+    Delivery(Hold),
     /// Tell the runner once it is confirmed; the delivery goes on.
-    Start(oneshot::Sender<()>),
+    Start(Route, oneshot::Sender<()>),
+}
+
+impl Report {
+    fn route(&self) -> &Route {
+        match &self.settles {
+            Settles::Delivery(hold) => &hold.message().route,
+            Settles::Start(route, _) => route,
+        }
+    }
 }
 
 /// Where outcomes are handed in.
@@ -53,29 +62,17 @@ pub(super) struct Reporter(mpsc::Sender<Report>);
 
 impl Reporter {
     /// Hands in the outcome of a delivery, which is over with it. Waits while too many are on their way.
-    pub(super) async fn finish(&self, job: Job, outcome: Outcome) {
-        let report = Report {
-            route: job.message.route.clone(),
-            outcome,
-            settles: Settles::Delivery {
-                lease: job.lease,
-                hold: job.hold,
-            },
-        };
+    pub(super) async fn finish(&self, hold: Hold, outcome: Outcome) {
+        let settles = Settles::Delivery(hold);
         // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
-        drop(self.0.send(report).await);
+        drop(self.0.send(Report { outcome, settles }).await);
     }
 
     /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
     pub(super) async fn start(&self, route: &Route, outcome: Outcome) -> bool {
         let (confirmed, confirmation) = oneshot::channel();
-        let settles = Settles::Start(confirmed);
-        let report = Report {
-            route: route.clone(),
-            outcome,
-            settles,
-        };
-        self.0.send(report).await.is_ok() && confirmation.await.is_ok()
+        let settles = Settles::Start(route.clone(), confirmed);
+        self.0.send(Report { outcome, settles }).await.is_ok() && confirmation.await.is_ok()
     }
 }
 
@@ -92,10 +89,10 @@ pub(super) async fn run(
     connection: Connection,
     abandon: CancellationToken,
 ) {
-    let (results, tasks) = (connection.results.as_ref(), connection.tasks.as_ref());
-    let (confirmed, to_acknowledge) = mpsc::channel(MAX_UNDER_WAY);
+    let Connection { results, tasks, .. } = connection;
+    let (acknowledger, to_acknowledge) = Acknowledger::new(tasks.clone(), MAX_UNDER_WAY);
     let work = async {
-        let confirmed = confirmed;
+        let (results, acknowledger) = (results.as_ref(), acknowledger);
         let mut under_way = FuturesUnordered::new();
         let mut incoming = Vec::new();
         loop {
@@ -107,14 +104,15 @@ pub(super) async fn run(
                         break;
                     }
                     for (batch, settles) in pack(incoming.drain(..), results.max_message_bytes()) {
-                        under_way.push(send(results, batch, settles, &confirmed));
+                        under_way.push(send(results, batch, settles, &acknowledger));
                     }
                 }
             }
         }
         while under_way.next().await.is_some() {}
     };
-    let work = async { tokio::join!(work, acks::gather(tasks, to_acknowledge, ENOUGH_ACKS)) };
+    let acks = acks::gather(tasks.as_ref(), to_acknowledge, ENOUGH_ACKS);
+    let work = async { tokio::join!(work, acks) };
     if abandon.run_until_cancelled(work).await.is_none() {
         warn!("ended with outcomes that could not be handed over: their tasks run again");
     }
@@ -134,7 +132,8 @@ fn pack(
     let mut packed = Vec::new();
     for report in reports {
         let bytes = report.outcome.size();
-        let fresh = |route: &Route| Open {
+        let route = report.route();
+        let fresh = || Open {
             bytes: MESSAGE_OVERHEAD,
             batch: OutcomeBatch {
                 id: ambient::new_id(),
@@ -143,11 +142,9 @@ fn pack(
             },
             settles: Vec::new(),
         };
-        let entry = open
-            .entry(report.route.clone())
-            .or_insert_with(|| fresh(&report.route));
+        let entry = open.entry(route.clone()).or_insert_with(fresh);
         if !entry.settles.is_empty() && entry.bytes + bytes > max_bytes {
-            let full = std::mem::replace(entry, fresh(&report.route));
+            let full = std::mem::replace(entry, fresh());
             packed.push((full.batch, full.settles));
         }
         entry.bytes += bytes;
@@ -162,7 +159,7 @@ async fn send(
     results: &dyn Broker<OutcomeBatch>,
     batch: OutcomeBatch,
     settles: Vec<Settles>,
-    confirmed: &mpsc::Sender<acks::Done<Vec<Hold>>>,
+    acknowledger: &Acknowledger<TaskMessage, Vec<Hold>>,
 ) {
     if !submit(results, batch).await {
         return;
@@ -171,16 +168,15 @@ async fn send(
     let (mut leases, mut holds) = (Vec::new(), Vec::new());
     for settles in settles {
         match settles {
-            Settles::Delivery { lease, hold } => {
-                leases.push(lease);
+            Settles::Delivery(hold) => {
+                leases.push(hold.lease().clone());
                 holds.push(hold);
             }
-            Settles::Start(told) => drop(told.send(())),
+            Settles::Start(_, told) => drop(told.send(())),
         }
     }
     if !leases.is_empty() {
-        // Whoever acknowledges outlives this; if not, the tasks run again.
-        drop(confirmed.send((leases, holds)).await);
+        acknowledger.done(leases, holds).await;
     }
 }
 

@@ -13,13 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::held::Hold;
 use crate::content::Content;
-use crate::ctx::{Ctx, Reports};
+use crate::ctx::{Attempt, Ctx};
 use crate::handler::{Handler, HandlerError};
 use crate::limits::{self, MAX_CONTENT_BYTES};
 use crate::outcome::Verdict;
-use crate::task::TaskMessage;
 
 /// How long a handler may go on after it was told to end, because of its timeout or a cancel.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
@@ -36,28 +34,15 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// What an attempt is given beside its handler.
-pub(super) struct Given {
-    pub(super) message: Arc<TaskMessage>,
-    pub(super) checkpoint: Option<Bytes>,
-    pub(super) reports: Arc<Reports>,
-}
-
 /// Calls the handler and waits for its end, its timeouts, a cancel of its task, or `leave`.
 pub(super) async fn attempt(
     handler: Arc<dyn Handler>,
-    given: Given,
-    hold: &Hold,
+    attempt: &Arc<Attempt>,
+    checkpoint: Option<Bytes>,
     leave: &CancellationToken,
 ) -> End {
-    let Given {
-        message,
-        checkpoint,
-        reports,
-    } = given;
-    let ending = hold.ending();
-    let ctx = Ctx::new(message.clone(), ending.clone(), checkpoint, reports.clone());
-    let spec = &message.spec;
+    let ctx = Ctx::new(attempt.clone(), checkpoint);
+    let spec = &attempt.message().spec;
     let payload = spec.payload.clone();
     let mut call: Call =
         Box::pin(AssertUnwindSafe(async move { handler.call(ctx, payload).await }).catch_unwind());
@@ -70,6 +55,7 @@ pub(super) async fn attempt(
         return End::Verdict(verdict(end));
     }
     let mut run = Run(tokio::spawn(call));
+    let ending = attempt.ending();
     tokio::select! {
         biased;
         verdict = run.verdict() => End::Verdict(verdict),
@@ -81,7 +67,7 @@ pub(super) async fn attempt(
             run.end(ending, ABORT_AFTER).await;
             End::Verdict(Verdict::failed(format!("timed out after {limit:?}")))
         }
-        limit = silent(spec.heartbeat_timeout, &reports) => {
+        limit = silent(spec.heartbeat_timeout, attempt) => {
             run.end(ending, ABORT_AFTER).await;
             End::Verdict(Verdict::failed(format!("hung: no heartbeat for {limit:?}")))
         }
@@ -103,12 +89,13 @@ async fn expired(limit: Option<Duration>) -> Duration {
 }
 
 /// Ends when the handler has said nothing for `limit`, if there is one.
-async fn silent(limit: Option<Duration>, reports: &Reports) -> Duration {
+async fn silent(limit: Option<Duration>, attempt: &Attempt) -> Duration {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
+    let called = Instant::now();
     loop {
-        let until = reports.last() + limit;
+        let until = attempt.last_word().unwrap_or(called) + limit;
         if until <= Instant::now() {
             return limit;
         }

@@ -2,7 +2,6 @@
 
 use std::slice;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,12 +9,12 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
+use super::held::Hold;
 use super::pool::{Job, Pool};
 use super::report::Reporter;
-use super::run::{self, End, Given};
+use super::run::{self, End};
 use crate::ambient;
 use crate::broker::acks;
-use crate::ctx::Reports;
 use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Verdict};
@@ -28,7 +27,7 @@ impl Pool {
     /// Runs tasks, one at a time, until the pool drains.
     pub(super) async fn slot(&self, reporter: &Reporter) {
         while let Some(job) = self.next_job().await {
-            let (message, spec) = (&job.message, &job.message.spec);
+            let (message, spec) = (job.hold.message(), &job.hold.message().spec);
             let span = info_span!(
                 "attempt",
                 task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue,
@@ -38,82 +37,71 @@ impl Pool {
         }
     }
 
-    async fn run(&self, job: Job, reporter: &Reporter) {
-        let message = &job.message;
+    async fn run(&self, Job { hold, handler }: Job, reporter: &Reporter) {
+        let message = hold.message();
         if self.is_entombed(message) {
-            return self.acknowledge(&job).await;
+            return self.acknowledge(&hold).await;
         }
-        let handler = self
-            .handlers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&message.spec.task_type);
-        let Some(handler) = handler else {
-            let outcome = self.outcome(message, Verdict::Unserved, None);
-            return reporter.finish(job, outcome).await;
-        };
-        if job.count > 1 && !self.has_told_of(&job, reporter).await {
+        if hold.count() > 1 && !self.has_told_of(&hold, reporter).await {
             // Unconfirmed, it comes again: no crash may go uncounted.
-            return Self::return_to_queue(job).await;
+            return Self::return_to_queue(hold).await;
         }
-        let checkpoint = self.last_checkpoint(&job).await;
+        let checkpoint = self.last_checkpoint(&hold).await;
         let started = Instant::now();
-        if !job.hold.is_ours(started) {
+        if !hold.is_ours(started) {
             debug!("its lease was lost before it could start: it is delivered again");
             return;
         }
         let started_at = ambient::now_utc();
-        let reports = Reports::new(started);
-        job.hold.started(started_at, reports.clone());
-        let given = Given {
-            message: message.clone(),
-            checkpoint,
-            reports: reports.clone(),
-        };
+        hold.attempt().start(started_at, started);
         if faults::planted(Bug::AckBeforeCommit) {
-            self.acknowledge(&job).await;
+            self.acknowledge(&hold).await;
         }
-        match run::attempt(handler, given, &job.hold, &self.leaving).await {
+        match run::attempt(handler, hold.attempt(), checkpoint, &self.leaving).await {
             End::Verdict(verdict) => {
                 faults::point(Point::AfterHandler);
                 self.pace.note(started.elapsed());
                 debug!(verdict = verdict.name(), "attempt ended");
                 if !matches!(verdict, Verdict::Succeeded(_))
-                    && let Some(checkpoint) = reports.take_checkpoint()
+                    && let Some(checkpoint) = hold.attempt().take_checkpoint()
                 {
                     self.save_checkpoint(message.spec.id, checkpoint).await;
                 }
                 let outcome = self.outcome(message, verdict, Some(started_at));
-                reporter.finish(job, outcome).await;
+                reporter.finish(hold, outcome).await;
             }
             End::Cancelled => {
                 debug!("cancelled");
-                self.acknowledge(&job).await;
+                self.acknowledge(&hold).await;
             }
         }
     }
 
     /// Acknowledges what is not to be run, or run any more.
-    pub(super) async fn acknowledge(&self, job: &Job) {
-        acks::acknowledge(self.connection.tasks.as_ref(), slice::from_ref(&job.lease)).await;
+    pub(super) async fn acknowledge(&self, hold: &Hold) {
+        acks::acknowledge(
+            self.connection.tasks.as_ref(),
+            slice::from_ref(hold.lease()),
+        )
+        .await;
     }
 
     /// Tells that a repeated delivery is about to run; false if that could not be confirmed.
-    async fn has_told_of(&self, job: &Job, reporter: &Reporter) -> bool {
+    async fn has_told_of(&self, hold: &Hold, reporter: &Reporter) -> bool {
         // To the microsecond, which is what stores keep: the time tells this start from others.
         let now = ambient::now_utc();
         let at = now
             .replace_nanosecond(now.microsecond() * 1_000)
             .unwrap_or(now);
-        let started = self.outcome(&job.message, Verdict::Started, Some(at));
-        let confirmed = reporter.start(&job.message.route, started);
+        let started = self.outcome(hold.message(), Verdict::Started, Some(at));
+        let confirmed = reporter.start(&hold.message().route, started);
         self.leaving.run_until_cancelled(confirmed).await == Some(true)
     }
 
     /// Where an earlier run of the task said that it can go on. A first run has none.
-    async fn last_checkpoint(&self, job: &Job) -> Option<Bytes> {
-        let message = &job.message;
-        if job.count == 1 && message.dispatch == 1 {
+    async fn last_checkpoint(&self, hold: &Hold) -> Option<Bytes> {
+        let message = hold.message();
+        if hold.count() == 1 && message.dispatch == 1 {
             return None;
         }
         match self.connection.control.checkpoint(message.spec.id).await {

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use foldhash::{HashMap, HashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::returns::Returns;
 use crate::broker::{DEFAULT_LEASE, Delivery, Depth, Error, Lease, MIN_LEASE, Wire};
+use crate::stop::Stop;
 
 /// As good as never, yet safe to add to any instant.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -27,7 +27,7 @@ pub(super) struct Channel<T: Wire> {
     /// Whoever stops waiting hands the permit on, so that a cancelled waiter takes no wake-up with it.
     wake: Notify,
     room: Notify,
-    closed: CancellationToken,
+    closed: Stop,
 }
 
 struct State<T: Wire> {
@@ -129,7 +129,7 @@ impl<T: Wire> State<T> {
 }
 
 impl<T: Wire> Channel<T> {
-    pub(super) fn new(name: String, capacity: usize, closed: CancellationToken) -> Self {
+    pub(super) fn new(name: String, capacity: usize, closed: Stop) -> Self {
         let state = State {
             lease: DEFAULT_LEASE,
             paused: false,

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ambient;
@@ -17,6 +16,7 @@ use crate::broker::{
 };
 use crate::id::{StoreId, TaskId};
 use crate::signal::Signal;
+use crate::stop::Stop;
 
 /// Signals a listener may be behind before it misses some.
 const SIGNAL_BACKLOG: usize = 4_096;
@@ -32,7 +32,7 @@ const TOMBSTONE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct MemoryControl {
     broker: Uuid,
-    closed: CancellationToken,
+    closed: Stop,
     state: Mutex<State>,
 }
 
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl MemoryControl {
-    pub(super) fn new(closed: CancellationToken) -> Self {
+    pub(super) fn new(closed: Stop) -> Self {
         Self {
             broker: ambient::new_id(),
             closed,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foldhash::HashMap;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, Hold};
 use crate::broker::{Broker, Delivery, Depth, Error, Lease, Wire};
+use crate::stop::Stop;
 
 /// A broker of `T`: channels by name.
 pub(super) struct Queues<T: Wire> {
@@ -23,7 +23,7 @@ pub(super) struct Queues<T: Wire> {
     patience: Duration,
     /// Whether this is a name for a channel.
     is_name: fn(&str) -> bool,
-    closed: CancellationToken,
+    closed: Stop,
 }
 
 impl<T: Wire> fmt::Debug for Queues<T> {
@@ -39,7 +39,7 @@ impl<T: Wire> Queues<T> {
         capacity: usize,
         patience: Duration,
         is_name: fn(&str) -> bool,
-        closed: CancellationToken,
+        closed: Stop,
     ) -> Self {
         Self {
             channels: RwLock::default(),

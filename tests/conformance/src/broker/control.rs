@@ -26,6 +26,7 @@ pub async fn signals(fixture: &impl Fixture) {
     let finished = Signal::Finished {
         route: route(true),
         ids: vec![TaskId::new(), TaskId::new()],
+        engine: Uuid::new_v4(),
     };
     let goodbye = Signal::Goodbye(WorkerId(Uuid::new_v4()));
     connection
