@@ -45,13 +45,18 @@ const OVERHEAD: usize = 1_024;
 impl Outcome {
     /// About how many bytes it takes in a message; never too few.
     pub(crate) fn size(&self) -> usize {
+        let spec = self.spec.as_ref().map_or(0, |_| OVERHEAD);
+        OVERHEAD + self.content_size() + spec
+    }
+
+    /// The bytes of what it holds.
+    pub(crate) fn content_size(&self) -> usize {
         let verdict = match &self.verdict {
             Verdict::Succeeded(result) => result.len() + result.content_type.len(),
             Verdict::Failed { error, .. } => error.len(),
             Verdict::Snoozed { .. } | Verdict::Started | Verdict::Released | Verdict::Unserved => 0,
         };
-        let spec = self.spec.as_ref().map_or(0, |spec| spec.size() + OVERHEAD);
-        OVERHEAD + verdict + spec
+        verdict + self.spec.as_ref().map_or(0, |spec| spec.size())
     }
 
     /// Which run it speaks of: its worker, and when it started.

@@ -25,9 +25,20 @@ const FLOW: usize = WINDOW;
 /// What a message does to its batch.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Start = 0,
-    Append = 1,
-    Commit = 2,
+    Start,
+    Append,
+    Commit,
+}
+
+impl Step {
+    /// The end of a reply subject.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Start => ".0.$FI",
+            Self::Append => ".1.$FI",
+            Self::Commit => ".2.$FI",
+        }
+    }
 }
 
 /// What the server says of a batch. What has no type is the confirmation of a publish, or its refusal.
@@ -59,7 +70,8 @@ struct Batch {
 }
 
 struct Inbox {
-    subject: String,
+    /// What the reply subjects of all its messages begin with.
+    prefix: String,
     answers: Subscriber,
 }
 
@@ -146,7 +158,8 @@ impl Inbox {
         let subject = link.client().new_inbox();
         let answers = link.client().subscribe(format!("{subject}.>")).await;
         let answers = answers.map_err(|error| error::subscribe(OPERATION, error))?;
-        Ok(Self { subject, answers })
+        let prefix = format!("{subject}.{FLOW}.fail.");
+        Ok(Self { prefix, answers })
     }
 
     /// Sends a message, the `number`th of its batch. The last token of the inbox is the name of the batch.
@@ -157,8 +170,10 @@ impl Inbox {
         number: usize,
         step: Step,
     ) -> Result<(), Error> {
-        let step = step as u8;
-        let reply = format!("{}.{FLOW}.fail.{number}.{step}.$FI", self.subject);
+        let mut reply = String::with_capacity(self.prefix.len() + 16);
+        reply.push_str(&self.prefix);
+        reply.push_str(itoa::Buffer::new().format(number));
+        reply.push_str(step.suffix());
         let headers = message_id(&message.id);
         link.client()
             .publish_with_reply_and_headers(message.subject, reply, headers, message.payload)

@@ -1,7 +1,7 @@
 //! Messages of one kind: tasks or outcomes.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::pull;
 use crate::quarantine;
 use crate::request;
 use crate::topology::{self, Address, Prepared};
+
+/// Room for the id of a message: a UUID and a number.
+const ID_ROOM: usize = 48;
 
 /// Room in a message for its headers.
 const HEADER_ROOM: usize = 512;
@@ -101,9 +104,12 @@ impl<T: Wire> NatsBroker<T> {
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
+        let mut id = String::with_capacity(ID_ROOM);
+        // A string takes whatever comes.
+        _ = write!(id, "{}", message.id());
         Ok(Outgoing {
             subject: address.subject(message.token()).into(),
-            id: message.id().to_string(),
+            id,
             payload: payload.into(),
             address,
         })

@@ -107,7 +107,7 @@ impl Address {
     /// The subject of a message; `token` is its type.
     pub(crate) fn subject(&self, token: &str) -> String {
         match self.kind {
-            Kind::Lane => format!("{}.{token}", self.subject),
+            Kind::Lane => [&self.subject, ".", token].concat(),
             Kind::LastingRoute | Kind::PassingRoute => self.subject.clone(),
         }
     }

@@ -1,7 +1,6 @@
 //! Applying outcomes: lock, decide, write, commit.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashMapExt, HashSet};
 use goflow_core::State;
 use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::state::Policy;
@@ -64,7 +63,7 @@ impl PostgresStore {
     ) -> Result<Vec<Applied>, Error> {
         let done = match self.succeed(outcomes).await {
             Ok(done) => done,
-            Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => HashSet::new(),
+            Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => HashSet::default(),
             Err(error) => return Err(translate("apply", error)),
         };
         let is_done = |outcome: &Outcome| done.contains(&outcome.task.as_uuid());

@@ -1,9 +1,9 @@
 //! Looking up tasks by id. Those that are asked for while a look is under way are looked up together in the next one:
 //! when a commit wakes all who wait for its tasks, it is their round trips that cost.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use goflow_core::store::Error;
 use goflow_core::{TaskId, TaskRecord};
 use sqlx::postgres::PgRow;
@@ -103,7 +103,7 @@ async fn find_all(
     ids: &[TaskId],
 ) -> Result<HashMap<TaskId, Result<TaskRecord, Error>>, sqlx::Error> {
     let Some(first) = ids.iter().min() else {
-        return Ok(HashMap::new());
+        return Ok(HashMap::default());
     };
     let keys: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
     let mut taken = at_hand.take().await?;

@@ -71,6 +71,9 @@ pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The id by which a broker knows a repeated publish.
     fn id(&self) -> Self::Id;
 
+    /// About how many bytes it takes: room that is made at once.
+    fn size(&self) -> usize;
+
     /// Refuses what decodes but cannot be meant.
     ///
     /// # Errors
@@ -84,11 +87,14 @@ pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// What `rmp-serde` says, which for these types is nothing.
     fn encode(&self) -> Result<Vec<u8>, Undecodable> {
-        rmp_serde::to_vec_named(&Outgoing {
+        let mut bytes = Vec::with_capacity(self.size());
+        let outgoing = Outgoing {
             v: WIRE_VERSION,
             body: self,
-        })
-        .map_err(|e| Undecodable(e.to_string()))
+        };
+        rmp_serde::encode::write_named(&mut bytes, &outgoing)
+            .map_err(|e| Undecodable(e.to_string()))?;
+        Ok(bytes)
     }
 
     /// The message that these bytes are.
@@ -117,6 +123,9 @@ pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
         Ok(incoming.body)
     }
 }
+
+/// What a message takes beside its content, if it has no options; an outcome half of it.
+const ROOM: usize = 384;
 
 /// The id of a message that asks for an attempt: shown as `<task>:<dispatch>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,6 +164,10 @@ impl Wire for TaskMessage {
         }
     }
 
+    fn size(&self) -> usize {
+        ROOM + self.spec.size()
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.attempt == 0 || self.dispatch == 0 {
             return Err("attempt and dispatch start at 1".into());
@@ -180,6 +193,13 @@ impl Wire for OutcomeBatch {
 
     fn id(&self) -> Uuid {
         self.id
+    }
+
+    fn size(&self) -> usize {
+        let outcomes = self.outcomes.iter();
+        ROOM + outcomes
+            .map(|one| ROOM / 2 + one.content_size())
+            .sum::<usize>()
     }
 
     fn check(&self) -> Result<(), String> {

@@ -1,7 +1,6 @@
 //! The common case, in one statement: a success of the first attempt of a task that asks for nothing unusual.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::HashSet;
 use goflow_core::State;
 use goflow_core::outcome::{Outcome, Verdict};
 use time::OffsetDateTime;
@@ -24,21 +23,19 @@ struct Successes<'a> {
 impl<'a> Successes<'a> {
     /// Those that may be the only outcome of their task, in the order of their ids.
     fn among(outcomes: &[&'a Outcome]) -> Self {
-        let mut counts: HashMap<_, usize> = HashMap::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            *counts.entry(outcome.task).or_default() += 1;
-        }
-        let mut first: Vec<_> = outcomes
-            .iter()
-            .filter(|one| one.attempt == 1 && one.spec.is_none() && counts[&one.task] == 1)
-            .filter_map(|one| match &one.verdict {
-                Verdict::Succeeded(content) => Some((*one, content)),
-                _ => None,
-            })
-            .collect();
-        first.sort_unstable_by_key(|(outcome, _)| outcome.task);
+        let mut sorted = outcomes.to_vec();
+        sorted.sort_unstable_by_key(|outcome| outcome.task);
         let mut successes = Self::default();
-        for (outcome, content) in first {
+        for of_task in sorted.chunk_by(|a, b| a.task == b.task) {
+            let [outcome] = of_task else {
+                continue;
+            };
+            let Verdict::Succeeded(content) = &outcome.verdict else {
+                continue;
+            };
+            if outcome.attempt > 1 || outcome.spec.is_some() {
+                continue;
+            }
             successes.id.push(outcome.task.as_uuid());
             successes.result.push(&content.bytes);
             successes.result_content_type.push(&content.content_type);
@@ -60,7 +57,7 @@ impl PostgresStore {
     ) -> Result<HashSet<Uuid>, sqlx::Error> {
         let successes = Successes::among(outcomes);
         if successes.id.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(HashSet::default());
         }
         let class = self.options.retention(State::Succeeded, None).days();
         let mut taken = self.at_hand.take().await?;

@@ -1,8 +1,8 @@
 //! Writing what was decided: a statement for each kind of change.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use goflow_core::State;
 use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
