@@ -105,8 +105,8 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
         all
     }
 
-    /// How long it pays to wait for more deliveries to acknowledge together. Zero, unless said otherwise: nothing is
-    /// gained by it.
+    /// How long it pays to wait for more deliveries to acknowledge together. Zero, unless said otherwise: acks are answered
+    /// at once, nothing is gained by it, and whoever is done waits for them.
     fn ack_linger(&self) -> Duration {
         Duration::ZERO
     }

@@ -33,32 +33,32 @@ pub(crate) struct Attempt {
     message: Arc<TaskMessage>,
     /// Made for the first who waits for it: most handlers end before anyone does.
     ending: OnceLock<CancellationToken>,
-    report: Mutex<Report>,
+    run: Mutex<Run>,
 }
 
-/// What a handler has said and nobody has passed on yet.
-#[derive(Debug, Default)]
-struct Report {
-    /// When the handler was called, and when it last said anything.
-    started: Option<(OffsetDateTime, Instant)>,
+/// What is known of a run while it goes on.
+#[derive(Debug)]
+struct Run {
+    /// When the handler was called.
+    started_at: Option<OffsetDateTime>,
+    /// When it last said anything.
+    last_word: Instant,
     progress: Option<String>,
     checkpoint: Option<Bytes>,
 }
 
-impl Report {
-    fn is_alive(&mut self) {
-        if let Some((_, last)) = &mut self.started {
-            *last = Instant::now();
-        }
-    }
-}
-
 impl Attempt {
-    pub(crate) fn new(message: Arc<TaskMessage>) -> Arc<Self> {
+    /// Of a delivery that came at `now`.
+    pub(crate) fn new(message: Arc<TaskMessage>, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             message,
             ending: OnceLock::new(),
-            report: Mutex::default(),
+            run: Mutex::new(Run {
+                started_at: None,
+                last_word: now,
+                progress: None,
+                checkpoint: None,
+            }),
         })
     }
 
@@ -66,33 +66,35 @@ impl Attempt {
         &self.message
     }
 
-    fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the handler is called.
     pub(crate) fn start(&self, at: OffsetDateTime, now: Instant) {
-        self.report().started = Some((at, now));
+        let mut run = self.run();
+        run.started_at = Some(at);
+        run.last_word = now;
     }
 
     /// When the handler was called, if it was.
     pub(crate) fn started_at(&self) -> Option<OffsetDateTime> {
-        self.report().started.map(|(at, _)| at)
+        self.run().started_at
     }
 
-    /// When the handler last said anything, if it was called.
-    pub(crate) fn last_word(&self) -> Option<Instant> {
-        self.report().started.map(|(_, last)| last)
+    /// When the handler last said anything; its call counts.
+    pub(crate) fn last_word(&self) -> Instant {
+        self.run().last_word
     }
 
     /// What it last said of its progress.
     pub(crate) fn progress(&self) -> Option<String> {
-        self.report().progress.clone()
+        self.run().progress.clone()
     }
 
     /// The checkpoint that is to be saved, if there is a new one.
     pub(crate) fn take_checkpoint(&self) -> Option<Bytes> {
-        self.report().checkpoint.take()
+        self.run().checkpoint.take()
     }
 
     /// Fires when the task was cancelled, and when whoever runs it wants the handler to end for any other reason.
@@ -119,7 +121,7 @@ impl Ctx {
 
     /// A context outside a pool, to call a handler in a test.
     pub fn detached(message: TaskMessage) -> Self {
-        Self::new(Attempt::new(Arc::new(message)), None)
+        Self::new(Attempt::new(Arc::new(message), Instant::now()), None)
     }
 
     fn spec(&self) -> &TaskSpec {
@@ -187,9 +189,9 @@ impl Ctx {
                 limit,
             });
         }
-        let mut report = self.attempt.report();
-        report.is_alive();
-        report.progress = Some(json);
+        let mut run = self.attempt.run();
+        run.last_word = Instant::now();
+        run.progress = Some(json);
         Ok(())
     }
 
@@ -208,15 +210,15 @@ impl Ctx {
                 limit,
             });
         }
-        let mut report = self.attempt.report();
-        report.is_alive();
-        report.checkpoint = Some(checkpoint);
+        let mut run = self.attempt.run();
+        run.last_word = Instant::now();
+        run.checkpoint = Some(checkpoint);
         Ok(())
     }
 
     /// Says no more than that the handler is alive, for tasks with a heartbeat timeout.
     pub fn heartbeat(&self) {
-        self.attempt.report().is_alive();
+        self.attempt.run().last_word = Instant::now();
     }
 
     /// Whether the attempt should end: its task was cancelled, its time is up, or its worker has to go.
@@ -227,5 +229,52 @@ impl Ctx {
     /// Waits until the attempt should end. Cancel-safe. A handler that goes on is aborted some seconds later.
     pub async fn cancelled(&self) {
         self.attempt.ending().cancelled().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Route, StoreId};
+    use crate::task::Task;
+
+    fn ctx() -> Ctx {
+        Ctx::detached(TaskMessage {
+            spec: Task::json("t", &()).unwrap().spec,
+            attempt: 1,
+            dispatch: 1,
+            route: Route::of_store(StoreId(uuid::Uuid::nil()), false),
+            recorded: true,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_cancel_is_seen_by_those_who_look_later() {
+        let ctx = ctx();
+        assert!(!ctx.is_cancelled());
+        // As for a task that is cancelled while nobody waits for its end.
+        ctx.attempt.ending().cancel();
+        assert!(ctx.is_cancelled());
+        ctx.cancelled().await;
+        ctx.clone().cancelled().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_a_handler_says_is_a_word() {
+        let ctx = ctx();
+        let says: [fn(&Ctx); 3] = [
+            |ctx| ctx.heartbeat(),
+            |ctx| ctx.progress(&1).unwrap(),
+            |ctx| ctx.checkpoint("here").unwrap(),
+        ];
+        for say in says {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(ctx.attempt.last_word() < Instant::now());
+            say(&ctx);
+            assert_eq!(ctx.attempt.last_word(), Instant::now());
+        }
+        assert_eq!(ctx.attempt.progress().as_deref(), Some("1"));
+        assert_eq!(ctx.attempt.take_checkpoint().unwrap(), "here");
+        assert_eq!(ctx.attempt.take_checkpoint(), None, "it is passed on once");
     }
 }

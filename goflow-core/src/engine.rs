@@ -115,6 +115,7 @@ pub(crate) struct Loops {
 /// What the loops share.
 #[derive(Debug)]
 struct Core {
+    /// Tells its own signals from those of others.
     id: Uuid,
     connection: Connection,
     store: Arc<dyn TaskStore>,

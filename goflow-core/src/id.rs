@@ -108,9 +108,12 @@ impl fmt::Display for StoreId {
 #[serde(try_from = "Text<'_>")]
 pub struct Route(ArrayString<MAX_ROUTE_BYTES>);
 
-/// Longest route: its kind and 64 letters and digits. Kept in place: it is in every message, and a count of those that
-/// share it would be what all threads contend for.
-const MAX_ROUTE_BYTES: usize = 8 + 64;
+/// Longest name of a store in a route, in bytes.
+const MAX_STORE_BYTES: usize = 64;
+
+/// Longest route. Kept in place: it is in every message, and a count of those that share it would be what all threads
+/// contend for.
+const MAX_ROUTE_BYTES: usize = Route::LASTING.len() + MAX_STORE_BYTES;
 
 impl Route {
     const LASTING: &str = "lasting-";
@@ -172,7 +175,8 @@ impl TryFrom<&str> for Route {
             .strip_prefix(Self::LASTING)
             .or_else(|| text.strip_prefix(Self::PASSING));
         let legal = |name: &str| {
-            !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric())
+            (1..=MAX_STORE_BYTES).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric())
         };
         match ArrayString::from(text) {
             Ok(text) if name.is_some_and(legal) => Ok(Self(text)),
@@ -212,6 +216,13 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_in_the_order_of_their_bytes() {
+        let mut ids: Vec<_> = (0..100).map(|_| TaskId(Uuid::new_v4())).collect();
+        ids.sort();
+        assert!(ids.is_sorted_by_key(|id| id.0.into_bytes()));
+    }
+
+    #[test]
     fn routes_are_single_tokens() {
         let store = StoreId(Uuid::now_v7());
         for lasting in [true, false] {
@@ -222,6 +233,8 @@ mod tests {
             );
             assert_eq!(route.is_lasting(), lasting);
         }
+        let longest = |length| Route::try_from(format!("passing-{}", "a".repeat(length)));
+        assert!(longest(64).is_ok() && longest(65).is_err());
         for bad in ["", "lasting-", "lasting-a.b", "other-a", "passing->"] {
             assert!(
                 Route::try_from(bad.to_owned()).is_err(),

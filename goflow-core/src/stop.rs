@@ -35,3 +35,25 @@ impl Stop {
         self.0.token.run_until_cancelled(future).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn looking_and_waiting_agree() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        assert!(!other.is_cancelled());
+        let waits = tokio::spawn(async move {
+            other.cancelled().await;
+            other.is_cancelled()
+        });
+        assert_eq!(stop.run_until_cancelled(async { 1 }).await, Some(1));
+        stop.cancel();
+        assert!(waits.await.unwrap());
+        stop.cancelled().await;
+        let never = stop.run_until_cancelled(std::future::pending::<()>());
+        assert_eq!(never.await, None);
+    }
+}

@@ -5,6 +5,7 @@
 //! it has come now and then, and when it has stored the last one.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use async_nats::{Message, Subscriber};
@@ -21,6 +22,9 @@ use crate::topology::Address;
 /// Messages after which the server is asked to say how far it has come: more than a batch has, for who publishes one
 /// waits for its end. The server says so more often if there are other batches.
 const FLOW: usize = WINDOW;
+
+/// Room for what a reply subject says of a message.
+const REPLY_ROOM: usize = 16;
 
 /// What a message does to its batch.
 #[derive(Debug, Clone, Copy)]
@@ -170,10 +174,9 @@ impl Inbox {
         number: usize,
         step: Step,
     ) -> Result<(), Error> {
-        let mut reply = String::with_capacity(self.prefix.len() + 16);
-        reply.push_str(&self.prefix);
-        reply.push_str(itoa::Buffer::new().format(number));
-        reply.push_str(step.suffix());
+        let mut reply = String::with_capacity(self.prefix.len() + REPLY_ROOM);
+        // A string takes whatever comes.
+        _ = write!(reply, "{}{number}{}", self.prefix, step.suffix());
         let headers = message_id(&message.id);
         link.client()
             .publish_with_reply_and_headers(message.subject, reply, headers, message.payload)

@@ -103,3 +103,31 @@ pub(crate) async fn acknowledge<T: Wire>(broker: &dyn Broker<T>, leases: &[Arc<d
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::memory;
+    use crate::id::{Route, StoreId};
+    use crate::outcome::OutcomeBatch;
+
+    #[tokio::test]
+    async fn who_gains_nothing_by_company_is_told_at_once() {
+        let results = memory::connect(memory::Options::default()).results;
+        let route = Route::of_store(StoreId(uuid::Uuid::nil()), false);
+        let batch = OutcomeBatch {
+            id: uuid::Uuid::nil(),
+            route: route.clone(),
+            outcomes: Vec::new(),
+        };
+        results.submit(vec![batch.into()]).await.remove(0).unwrap();
+        let wait = std::time::Duration::ZERO;
+        let taken = results.dequeue(route.as_str(), 1, wait).await.unwrap();
+        let leases: Vec<_> = taken.into_iter().map(|delivery| delivery.lease).collect();
+        assert_eq!(leases.len(), 1);
+        let (acknowledger, mut left) = Acknowledger::new(results.clone(), 1);
+        acknowledger.done(leases, ()).await;
+        assert!(results.depth(route.as_str()).await.unwrap().is_empty());
+        assert!(left.recv().await.is_none(), "nothing is left to gather");
+    }
+}

@@ -71,8 +71,8 @@ pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The id by which a broker knows a repeated publish.
     fn id(&self) -> Self::Id;
 
-    /// About how many bytes it takes: room that is made at once.
-    fn size(&self) -> usize;
+    /// The room in bytes that is made for it at once: about what it takes, no bound.
+    fn room(&self) -> usize;
 
     /// Refuses what decodes but cannot be meant.
     ///
@@ -87,7 +87,7 @@ pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// What `rmp-serde` says, which for these types is nothing.
     fn encode(&self) -> Result<Vec<u8>, Undecodable> {
-        let mut bytes = Vec::with_capacity(self.size());
+        let mut bytes = Vec::with_capacity(self.room());
         let outgoing = Outgoing {
             v: WIRE_VERSION,
             body: self,
@@ -164,7 +164,7 @@ impl Wire for TaskMessage {
         }
     }
 
-    fn size(&self) -> usize {
+    fn room(&self) -> usize {
         ROOM + self.spec.size()
     }
 
@@ -195,7 +195,7 @@ impl Wire for OutcomeBatch {
         self.id
     }
 
-    fn size(&self) -> usize {
+    fn room(&self) -> usize {
         let outcomes = self.outcomes.iter();
         ROOM + outcomes
             .map(|one| ROOM / 2 + one.content_size())

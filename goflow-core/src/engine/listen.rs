@@ -32,8 +32,13 @@ pub(super) async fn run(core: Arc<Core>) {
 
 async fn take(core: &Core, signal: Signal) {
     match signal {
-        Signal::Finished { route, ids, engine } if route == core.route && engine != core.id => {
-            core.wake(&ids);
+        Signal::Finished { route, ids, engine } if route == core.route => {
+            if engine == core.id {
+                // Everyone here knows. But an outcome may have come before its dispatch was noted.
+                core.dispatcher.forget(&ids);
+            } else {
+                core.wake(&ids);
+            }
         }
         Signal::Finished { .. } | Signal::Command { .. } => {}
         Signal::Heartbeat(status) => heartbeat(core, *status).await,
@@ -68,5 +73,49 @@ async fn heartbeat(core: &Core, part: WorkerStatus) {
                 warn!(%error, %queue, "cannot wake unserved tasks, trying again");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::broker::memory;
+    use crate::engine::{Engine, Record};
+    use crate::id::TaskId;
+    use crate::store::TaskStore;
+    use crate::store::memory::MemoryStore;
+
+    /// What this engine has committed it has told everyone here itself.
+    #[tokio::test]
+    async fn only_the_ends_that_others_tell_of_are_news() {
+        let broker = memory::connect(memory::Options::default());
+        let store = Arc::new(MemoryStore::default());
+        let started = Engine::start(broker.clone(), store.clone(), Record::Full).await;
+        let (engine, mut loops) = started.unwrap();
+        let mut finished = engine.finished();
+        let (own, another) = (TaskId::new(), TaskId::new());
+        let tell = async |id, engine| {
+            let signal = Signal::Finished {
+                route: store.route(),
+                ids: vec![id],
+                engine,
+            };
+            broker.control.signal(signal).await.unwrap();
+        };
+        // It may not listen yet.
+        let telling = async {
+            loop {
+                tell(own, engine.core.id).await;
+                tell(another, Uuid::nil()).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            news = finished.recv() => assert_eq!(news, Ok(another)),
+            () = telling => {}
+        }
+        engine.stop_pushing(&mut loops).await.stop(loops).await;
     }
 }

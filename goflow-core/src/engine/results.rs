@@ -157,6 +157,7 @@ async fn commit(
         finished.extend(settle(core, &rejected, &applied));
     }
     core.wake(&finished);
+    core.room.notify_waiters();
     faults::point(Point::BeforeAck);
     let tell = {
         let (core, acknowledger) = (core.clone(), acknowledger.clone());
@@ -226,6 +227,7 @@ impl Core {
     /// Wakes whoever waits for these tasks, here and in other engines.
     pub(super) async fn finished(&self, ids: Vec<TaskId>) {
         self.wake(&ids);
+        self.room.notify_waiters();
         self.tell(ids).await;
     }
 
@@ -236,7 +238,6 @@ impl Core {
         }
         self.dispatcher.forget(ids);
         self.waiters.wake(ids);
-        self.room.notify_waiters();
         if self.finished.receiver_count() > 0 {
             for id in ids {
                 // No receiver is no reason to stop.

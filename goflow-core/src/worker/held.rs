@@ -101,7 +101,7 @@ impl Held {
     ) -> Hold {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
-            attempt: Attempt::new(delivery.message),
+            attempt: Attempt::new(delivery.message, delivery.leased_at),
             count: delivery.count,
             received: delivery.leased_at,
             lease: delivery.lease,

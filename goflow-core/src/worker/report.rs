@@ -44,14 +44,14 @@ enum Settles {
     /// Acknowledge the delivery once the outcome is confirmed; until then it is held.
     Delivery(Hold),
     /// Tell the runner once it is confirmed; the delivery goes on.
-    Start(Route, oneshot::Sender<()>),
+    Start(Arc<TaskMessage>, oneshot::Sender<()>),
 }
 
 impl Report {
     fn route(&self) -> &Route {
         match &self.settles {
             Settles::Delivery(hold) => &hold.message().route,
-            Settles::Start(route, _) => route,
+            Settles::Start(message, _) => &message.route,
         }
     }
 }
@@ -69,9 +69,9 @@ impl Reporter {
     }
 
     /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
-    pub(super) async fn start(&self, route: &Route, outcome: Outcome) -> bool {
+    pub(super) async fn start(&self, message: &Arc<TaskMessage>, outcome: Outcome) -> bool {
         let (confirmed, confirmation) = oneshot::channel();
-        let settles = Settles::Start(route.clone(), confirmed);
+        let settles = Settles::Start(message.clone(), confirmed);
         self.0.send(Report { outcome, settles }).await.is_ok() && confirmation.await.is_ok()
     }
 }

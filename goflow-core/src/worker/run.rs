@@ -93,9 +93,8 @@ async fn silent(limit: Option<Duration>, attempt: &Attempt) -> Duration {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
-    let called = Instant::now();
     loop {
-        let until = attempt.last_word().unwrap_or(called) + limit;
+        let until = attempt.last_word() + limit;
         if until <= Instant::now() {
             return limit;
         }

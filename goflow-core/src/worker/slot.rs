@@ -94,7 +94,7 @@ impl Pool {
             .replace_nanosecond(now.microsecond() * 1_000)
             .unwrap_or(now);
         let started = self.outcome(hold.message(), Verdict::Started, Some(at));
-        let confirmed = reporter.start(&hold.message().route, started);
+        let confirmed = reporter.start(hold.message(), started);
         self.leaving.run_until_cancelled(confirmed).await == Some(true)
     }
 

@@ -33,7 +33,7 @@ impl<'a> Successes<'a> {
             let Verdict::Succeeded(content) = &outcome.verdict else {
                 continue;
             };
-            if outcome.attempt > 1 || outcome.spec.is_some() {
+            if outcome.attempt != 1 || outcome.spec.is_some() {
                 continue;
             }
             successes.id.push(outcome.task.as_uuid());

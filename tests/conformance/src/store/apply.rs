@@ -226,6 +226,13 @@ pub async fn fences(fixture: &impl Fixture) {
             "{verdict:?} of an attempt to come"
         );
     }
+    for verdict in [success(), failure("no")] {
+        assert_eq!(
+            stale(0, 1, verdict.clone()).await,
+            Applied::Stale,
+            "{verdict:?} of an attempt there never is"
+        );
+    }
     for verdict in [
         failure("no"),
         Verdict::Started,

@@ -13,6 +13,7 @@ pub(super) const SIGNAL: Target = Target {
     about: "signals and tombstones (JSON)",
     words: &[
         "finished",
+        "engine",
         "heartbeat",
         "goodbye",
         "command",
