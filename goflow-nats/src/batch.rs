@@ -5,7 +5,6 @@
 //! it has come now and then, and when it has stored the last one.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use async_nats::{Message, Subscriber};
@@ -22,9 +21,6 @@ use crate::topology::Address;
 /// Messages after which the server is asked to say how far it has come: more than a batch has, for who publishes one
 /// waits for its end. The server says so more often if there are other batches.
 const FLOW: usize = WINDOW;
-
-/// Room for what a reply subject says of a message.
-const REPLY_ROOM: usize = 16;
 
 /// What a message does to its batch.
 #[derive(Debug, Clone, Copy)]
@@ -174,9 +170,7 @@ impl Inbox {
         number: usize,
         step: Step,
     ) -> Result<(), Error> {
-        let mut reply = String::with_capacity(self.prefix.len() + REPLY_ROOM);
-        // A string takes whatever comes.
-        _ = write!(reply, "{}{number}{}", self.prefix, step.suffix());
+        let reply = [&self.prefix, number.to_string().as_str(), step.suffix()].concat();
         let headers = message_id(&message.id);
         link.client()
             .publish_with_reply_and_headers(message.subject, reply, headers, message.payload)

@@ -156,8 +156,7 @@ async fn commit(
         let applied = store(core, &rejected).await;
         finished.extend(settle(core, &rejected, &applied));
     }
-    core.wake(&finished);
-    core.room.notify_waiters();
+    core.left(&finished);
     faults::point(Point::BeforeAck);
     let tell = {
         let (core, acknowledger) = (core.clone(), acknowledger.clone());
@@ -226,16 +225,20 @@ fn settle(core: &Core, outcomes: &[&Outcome], applied: &[Applied]) -> Vec<TaskId
 impl Core {
     /// Wakes whoever waits for these tasks, here and in other engines.
     pub(super) async fn finished(&self, ids: Vec<TaskId>) {
-        self.wake(&ids);
-        self.room.notify_waiters();
+        self.left(&ids);
         self.tell(ids).await;
+    }
+
+    /// Wakes whoever waits here for these tasks, or for the room that they leave.
+    fn left(&self, ids: &[TaskId]) {
+        if !ids.is_empty() {
+            self.wake(ids);
+            self.room.notify_waiters();
+        }
     }
 
     /// Wakes whoever waits for these tasks here.
     pub(super) fn wake(&self, ids: &[TaskId]) {
-        if ids.is_empty() {
-            return;
-        }
         self.dispatcher.forget(ids);
         self.waiters.wake(ids);
         if self.finished.receiver_count() > 0 {
