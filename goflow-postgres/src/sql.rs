@@ -23,10 +23,12 @@ pub(crate) const KEYED_SESSION: &str = "
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off;
     set enable_bitmapscan = off";
 
-/// What a connection for queries sets.
+/// What a connection for queries sets. Lists are walks of an index in its order: never sorted, whatever the planner takes
+/// for few. To plan for a dozen partitions takes longer than a page, so plans are kept.
 pub(crate) const QUERY_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
-    set tcp_user_timeout = '10s'; set jit = off; set random_page_cost = 1.1";
+    set tcp_user_timeout = '10s'; set jit = off; set random_page_cost = 1.1; set plan_cache_mode = force_generic_plan;
+    set enable_sort = off";
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $($text:expr),+ ;)+) => {

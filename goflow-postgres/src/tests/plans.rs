@@ -1,4 +1,4 @@
-//! Plans on a filled history: every list and every look at a task goes by an index.
+//! Plans on histories and tables of any past: every list, every look at a task and every change goes by an index.
 
 use goflow_core::State;
 use goflow_core::record::{Filter, PageRequest};
@@ -214,6 +214,137 @@ async fn changes_do_not_read_all_of_a_table_whatever_it_is_taken_for() {
         }
     }
 }
+
+/// How a plan looks into the history: the condition of each walk of an index, and nothing for any other look.
+fn looks(plan: &Value) -> Vec<Option<String>> {
+    let parts = plan["Plans"].as_array().into_iter().flatten();
+    let mut found: Vec<_> = parts.flat_map(looks).collect();
+    let relation = plan["Relation Name"].as_str().unwrap_or_default();
+    if relation.starts_with("gf_history") {
+        let walks = plan["Node Type"] == "Index Scan";
+        let condition = plan["Index Cond"].as_str().filter(|_| walks);
+        found.push(condition.map(str::to_owned));
+    }
+    found
+}
+
+/// A type that is new when the planner last looked is none for it: it must not read all of its tasks, and sort them.
+#[tokio::test]
+async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
+    let bench = Bench::start().await;
+    let (history, _) = FILL.split_once("insert into gf_task").unwrap();
+    let history = history.trim_end().trim_end_matches(';');
+    let of_one_type = history.replace("'type-' || n % 50", "'type-7'");
+    let of_one_type = of_one_type.replace("'queue-' || n % 20", "'queue-7'");
+    for (past, steps) in [
+        ("empty, analyzed", "analyze gf_history"),
+        ("never analyzed", "rows"),
+        ("analyzed while empty", "analyze gf_history; rows"),
+        ("analyzed", "rows; analyze gf_history"),
+        ("of one type only", "alike; analyze gf_history"),
+        (
+            "of one type only, analyzed while there were others",
+            "rows; analyze gf_history; delete from gf_history; alike",
+        ),
+    ] {
+        let url = bench.server.create_database().unwrap();
+        crate::migrate(&url).await.unwrap();
+        bench.server.execute(&url, NO_AUTOVACUUM).unwrap();
+        let steps = steps
+            .replace("rows", history)
+            .replace("alike", &of_one_type);
+        bench.server.execute(&url, &steps).unwrap();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sql::QUERY_SESSION)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let of_history = sql::LISTS.iter().filter(|it| it.contains("gf_history"));
+        for (at, text) in of_history.enumerate() {
+            let types = "(text, uuid, uuid, bigint, text, text, text[], int)";
+            let prepare = AssertSqlSafe(format!("prepare s{at} {types} as {text}"));
+            sqlx::raw_sql(prepare)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            let arguments = "null, null, null, null, null, null, null, null";
+            let call = format!("explain (format json) execute s{at} ({arguments})");
+            let plan: Value = sqlx::query_scalar(AssertSqlSafe(call))
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            let column = ["state", "type", "queue"];
+            let column = column.map(|name| format!("({name}, id) <")).into_iter();
+            let mut column = column.filter(|pair| text.contains(pair));
+            let wanted = column.next();
+            let wanted = wanted.map_or("(id <".to_owned(), |pair| format!("ROW{pair}"));
+            let found = looks(&plan[0]["Plan"]);
+            let is_walk = |condition: &Option<String>| {
+                condition
+                    .as_deref()
+                    .is_some_and(|condition| condition.contains(&wanted))
+            };
+            assert!(
+                found.len() > 10 && found.iter().all(is_walk),
+                "{past}\n{text}\n{wanted} {found:?}"
+            );
+        }
+    }
+}
+
+/// A page far back costs what the first one does: none goes through all that is newer.
+#[tokio::test]
+async fn a_page_far_back_is_found_where_it_is() {
+    let bench = Bench::start().await;
+    let (history, _) = FILL.split_once("insert into gf_task").unwrap();
+    let history = history.replace("'type-' || n % 50", "'type-7'");
+    bench.sql(&history.replace("'queue-' || n % 20", "'queue-7'"));
+    bench.sql("vacuum analyze gf_history");
+    let far_back = bench.sql("select id from gf_history order by id offset 100 limit 1");
+    let mut connection = PgConnection::connect(&bench.url).await.unwrap();
+    sqlx::raw_sql(sql::QUERY_SESSION)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let of_history = sql::LISTS.iter().filter(|it| it.contains("gf_history"));
+    for (at, text) in of_history.enumerate() {
+        let types = "(text, uuid, uuid, bigint, text, text, text[], int)";
+        let prepare = AssertSqlSafe(format!("prepare s{at} {types} as {text}"));
+        sqlx::raw_sql(prepare)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let mut pages = async |before: &str| {
+            let (nil, states) = (Uuid::nil(), "array['failed', 'cancelled', 'succeeded']");
+            let arguments =
+                format!("'default', '{before}', '{nil}', 11, 'type-7', 'queue-7', {states}, 16384");
+            let call =
+                format!("explain (analyze, buffers, format json) execute s{at} ({arguments})");
+            let plan: Value = sqlx::query_scalar(AssertSqlSafe(call))
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            let plan = &plan[0]["Plan"];
+            assert_eq!(plan["Actual Rows"], 11, "{text}\n{plan:#}");
+            let blocks = ["Shared Hit Blocks", "Shared Read Blocks"];
+            let blocks = blocks.map(|kind| plan[kind].as_u64().unwrap());
+            blocks[0] + blocks[1]
+        };
+        let (first, back) = (
+            pages(&Uuid::max().to_string()).await,
+            pages(&far_back).await,
+        );
+        assert!(back < first + 50, "{back} blocks after {first}\n{text}");
+    }
+}
+
+/// Nobody analyzes the parts of the history by himself.
+const NO_AUTOVACUUM: &str = "
+    do $$ declare part regclass; begin
+        for part in select oid from pg_class where relkind = 'r' and relname ~ '^gf_history' loop
+            execute format('alter table %s set (autovacuum_enabled = off)', part);
+        end loop;
+    end $$";
 
 #[tokio::test]
 async fn lists_go_through_a_filled_history() {
