@@ -113,7 +113,7 @@ impl Default for MemoryStore {
 #[async_trait]
 impl KvStore<TaskId, TaskRecord> for MemoryStore {
     async fn get(&self, key: &TaskId) -> Result<Option<TaskRecord>, Error> {
-        Ok(self.tables().record(*key))
+        Ok(self.tables().record(*key).cloned())
     }
 }
 

@@ -50,7 +50,7 @@ impl Tables {
         Ok(accepted
             .map(|(spec, holder)| match holder {
                 Some(id) => known(id),
-                None => self.insert(spec.clone(), now),
+                None => self.take_in(spec.clone(), now),
             })
             .collect())
     }
@@ -102,7 +102,7 @@ impl Tables {
         Ok(())
     }
 
-    fn insert(&mut self, spec: Arc<TaskSpec>, now: Now) -> Accepted {
+    fn take_in(&mut self, spec: Arc<TaskSpec>, now: Now) -> Accepted {
         let id = spec.id;
         let wait = match spec.start {
             Start::Now => Duration::ZERO,
@@ -122,7 +122,7 @@ impl Tables {
             row.live.waiting = true;
             set_due(&mut row, wait, now);
         }
-        self.put(row);
+        self.insert(row);
         Accepted { id, dispatch_now }
     }
 }

@@ -71,14 +71,15 @@ impl Tables {
     }
 
     /// The row of a task that had none, when the outcome carries it and it has not ended already.
-    fn adopt(&self, outcome: &Outcome) -> Option<Box<Row>> {
+    fn adopt(&mut self, outcome: &Outcome) -> Option<Box<Row>> {
         let spec = outcome
             .spec
             .as_ref()
             .filter(|spec| spec.id == outcome.task)?;
-        if self.finished.contains_key(&outcome.task) {
+        if self.contains(outcome.task) {
             return None;
         }
+        self.live.insert(outcome.task);
         let mut row = Row::new_live(spec.clone(), outcome.dispatch);
         row.live.attempt = outcome.attempt;
         Some(row)

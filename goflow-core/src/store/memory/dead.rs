@@ -26,9 +26,12 @@ impl MemoryStore {
             {
                 let tables = self.tables();
                 let slice = tables.finished.range((after, Bound::Unbounded)).take(SLICE);
-                for (id, row) in slice {
+                for id in slice {
                     last = Some(*id);
-                    add(&mut groups, &row.record, since);
+                    let record = tables.record(*id);
+                    record
+                        .into_iter()
+                        .for_each(|it| add(&mut groups, it, since));
                 }
             }
             let Some(id) = last else { break };

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Now;
 use super::tables::{Row, Tables};
 use crate::broker::Tombstone;
@@ -24,7 +26,7 @@ impl Tables {
         let matters = |id: &TaskId| {
             held.is_some()
                 || self
-                    .live
+                    .rows
                     .get(id)
                     .is_some_and(|row| row.live.waiting || row.has_expired(now))
         };
@@ -69,25 +71,21 @@ impl Tables {
     }
 
     pub(super) fn confirm(&mut self, id: TaskId, dispatch: u32) {
-        if let Some(row) = self.live.get_mut(&id)
+        if let Some(row) = self.live_row(id)
             && !row.live.waiting
             && row.live.dispatch == dispatch
         {
             let deadline = row.deadline.map(|deadline| deadline.instant);
-            if let Some(due) = std::mem::replace(&mut row.due, deadline) {
-                self.due.remove(&(due, id));
-            }
-            self.due.extend(deadline.map(|deadline| (deadline, id)));
+            self.set_row_due(id, deadline);
         }
     }
 
     /// Makes every row due that the broker was thought to have.
     pub(super) fn redispatch_all(&mut self, now: Now) {
-        for (id, row) in self.live.iter_mut().filter(|(_, row)| !row.live.waiting) {
-            if let Some(due) = row.due.replace(now.instant) {
-                self.due.remove(&(due, *id));
-            }
-            self.due.insert((now.instant, *id));
+        let is_dispatched = |id: &TaskId| self.rows.get(id).is_some_and(|row| !row.live.waiting);
+        let ids: Vec<_> = self.live.iter().copied().filter(is_dispatched).collect();
+        for id in ids {
+            self.set_row_due(id, Some(now.instant));
         }
     }
 
@@ -98,20 +96,26 @@ impl Tables {
         now: Now,
     ) -> u64 {
         let place = (queue.clone(), task_type.clone());
-        let Some(ids) = self.unserved.get(&place) else {
-            return 0;
-        };
-        for id in ids {
-            let Some(row) = self.live.get_mut(id) else {
-                continue;
-            };
-            if let Some(due) = row.due.replace(now.instant) {
-                self.due.remove(&(due, *id));
+        let ids = self.unserved.get(&place).into_iter().flatten();
+        let ids: Vec<_> = ids.copied().collect();
+        for id in &ids {
+            self.set_row_due(*id, Some(now.instant));
+            if let Some(row) = self.live_row(*id) {
+                row.record.due_at = Some(now.shown);
             }
-            self.due.insert((now.instant, *id));
-            row.record.due_at = Some(now.shown);
         }
         ids.len() as u64
+    }
+
+    /// Changes when a row is due that is in the tables.
+    fn set_row_due(&mut self, id: TaskId, due: Option<Instant>) {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut row.due, due) {
+            self.due.remove(&(before, id));
+        }
+        self.due.extend(due.map(|due| (due, id)));
     }
 }
 

@@ -65,32 +65,20 @@ impl MemoryStore {
                     .iter()
                     .any(|state| state.is_terminal() == terminal)
         };
-        let live = tables
-            .live
-            .range((since, until))
-            .rev()
-            .map(|(id, row)| (*id, &row.record));
-        let finished = tables
-            .finished
-            .range((since, until))
-            .rev()
-            .map(|(id, row)| (*id, &row.record));
-        let mut live = live
-            .take(if wanted(false) { usize::MAX } else { 0 })
-            .peekable();
-        let mut finished = finished
-            .take(if wanted(true) { usize::MAX } else { 0 })
-            .peekable();
+        let most = |wanted| if wanted { usize::MAX } else { 0 };
+        let live = tables.live.range((since, until)).rev().copied();
+        let finished = tables.finished.range((since, until)).rev().copied();
+        let mut live = live.take(most(wanted(false))).peekable();
+        let mut finished = finished.take(most(wanted(true))).peekable();
         for looked_at in 1.. {
             let newest = match (live.peek(), finished.peek()) {
-                (Some((a, _)), Some((b, _))) if a > b => live.next(),
+                (Some(a), Some(b)) if a > b => live.next(),
                 (Some(_), None) => live.next(),
                 _ => finished.next(),
             };
-            let (id, record) = newest?;
-            if matches(filter, record) {
-                found.push(listed(record));
-            }
+            let id = newest?;
+            let record = tables.record(id).filter(|record| matches(filter, record));
+            found.extend(record.map(listed));
             if found.len() >= limit || looked_at >= SLICE {
                 return Some(id);
             }
@@ -106,9 +94,12 @@ impl MemoryStore {
             {
                 let tables = self.tables();
                 let mut last = None;
-                for (id, row) in tables.live.range((after, Bound::Unbounded)).take(SLICE) {
+                for id in tables.live.range((after, Bound::Unbounded)).take(SLICE) {
                     last = Some(*id);
-                    count(&mut queues, &row.record, now);
+                    let record = tables.record(*id);
+                    record
+                        .into_iter()
+                        .for_each(|it| count(&mut queues, it, now));
                 }
                 match last {
                     Some(id) => after = Bound::Excluded(id),

@@ -1,9 +1,10 @@
 //! The rows, and the orders they are looked up in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -18,16 +19,18 @@ use crate::state::{Live, State};
 use crate::store::{Change, Error};
 use crate::task::TaskSpec;
 
-/// A task that has not ended.
+/// A task.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// What decides; it has the last word over the same fields of `record`.
+    /// What decides until the end; it has the last word over the same fields of `record`.
     pub(super) live: Live,
     pub(super) record: TaskRecord,
     /// When an engine must next look at it; none while the broker is known to have it.
     pub(super) due: Option<Instant>,
     /// When it ends as expired.
     pub(super) deadline: Option<Now>,
+    /// When it ended.
+    finished: Option<Instant>,
 }
 
 impl Row {
@@ -56,6 +59,7 @@ impl Row {
             record,
             due: None,
             deadline: None,
+            finished: None,
         })
     }
 
@@ -77,18 +81,14 @@ impl Row {
     }
 }
 
-/// A task that has.
-#[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) record: TaskRecord,
-    at: Instant,
-    deadline: Option<Now>,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    pub(super) live: BTreeMap<TaskId, Box<Row>>,
-    pub(super) finished: BTreeMap<TaskId, Box<Finished>>,
+    /// All of them: looked up far more often than they are listed.
+    pub(super) rows: HashMap<TaskId, Box<Row>>,
+    /// Those that have not ended, in the order of lists.
+    pub(super) live: BTreeSet<TaskId>,
+    /// Those that have.
+    pub(super) finished: BTreeSet<TaskId>,
     pub(super) keys: Keys,
     pub(super) uniques: Uniques,
     pub(super) paused: BTreeSet<QueueName>,
@@ -99,28 +99,30 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn record(&self, id: TaskId) -> Option<TaskRecord> {
-        match self.live.get(&id) {
-            Some(row) => Some(row.record.clone()),
-            None => self.finished.get(&id).map(|row| row.record.clone()),
-        }
+    pub(super) fn record(&self, id: TaskId) -> Option<&TaskRecord> {
+        self.rows.get(&id).map(|row| &row.record)
     }
 
     pub(super) fn contains(&self, id: TaskId) -> bool {
-        self.live.contains_key(&id) || self.finished.contains_key(&id)
+        self.rows.contains_key(&id)
     }
 
-    /// Takes a row out, with its entries in the indexes, to be changed and [put](Self::put) back or ended.
+    /// A task that has not ended.
+    pub(super) fn live_row(&mut self, id: TaskId) -> Option<&mut Row> {
+        let row = self.rows.get_mut(&id)?;
+        row.finished.is_none().then_some(row)
+    }
+
+    /// A task that has not ended, taken out with its entries in the indexes, to be changed and [put](Self::put) back or
+    /// ended.
     pub(super) fn take(&mut self, id: TaskId) -> Option<Box<Row>> {
-        let row = self.live.remove(&id)?;
+        self.live_row(id)?;
+        let row = self.rows.remove(&id)?;
         if let Some(due) = row.due {
             self.due.remove(&(due, id));
         }
         if row.is_unserved() {
-            let place = (
-                row.record.spec.queue.clone(),
-                row.record.spec.task_type.clone(),
-            );
+            let place = place(&row);
             if let Some(ids) = self.unserved.get_mut(&place) {
                 ids.remove(&id);
                 if ids.is_empty() {
@@ -131,23 +133,24 @@ impl Tables {
         Some(row)
     }
 
+    /// Takes a new task in.
+    pub(super) fn insert(&mut self, row: Box<Row>) {
+        self.live.insert(row.record.spec.id);
+        self.put(row);
+    }
+
+    /// Puts back a task that was taken out.
     pub(super) fn put(&mut self, mut row: Box<Row>) {
         row.sync();
         let id = row.record.spec.id;
-        if let Some(due) = row.due {
-            self.due.insert((due, id));
-        }
+        self.due.extend(row.due.map(|due| (due, id)));
         if row.is_unserved() {
-            let place = (
-                row.record.spec.queue.clone(),
-                row.record.spec.task_type.clone(),
-            );
-            self.unserved.entry(place).or_default().insert(id);
+            self.unserved.entry(place(&row)).or_default().insert(id);
         }
-        self.live.insert(id, row);
+        self.rows.insert(id, row);
     }
 
-    /// Ends a task that was taken out.
+    /// Ends a task that was taken out, or never in.
     pub(super) fn finish(
         &mut self,
         mut row: Box<Row>,
@@ -158,34 +161,27 @@ impl Tables {
         row.live.state = state;
         row.live.waiting = false;
         row.sync();
-        let Row {
-            mut record,
-            live,
-            deadline,
-            ..
-        } = *row;
-        self.uniques.free(&record.spec);
+        self.uniques.free(&row.record.spec);
         if state == State::Crashed {
-            record.crashes = live.starts;
+            row.record.crashes = row.live.starts;
         }
-        record.finished_at = Some(ended);
-        let id = record.spec.id;
+        row.record.finished_at = Some(ended);
+        row.due = None;
+        row.finished = Some(now.instant);
+        let id = row.record.spec.id;
+        self.live.remove(&id);
+        self.finished.insert(id);
         self.by_finish.push_back((now.instant, id));
-        let at = now.instant;
-        self.finished.insert(
-            id,
-            Box::new(Finished {
-                record,
-                at,
-                deadline,
-            }),
-        );
+        self.rows.insert(id, row);
     }
 
     /// Drops finished tasks that are too old or too many.
     pub(super) fn evict(&mut self, options: &Options, now: Now) {
         while let Some((at, id)) = self.by_finish.front().copied() {
-            let counts = self.finished.get(&id).is_some_and(|row| row.at == at);
+            let counts = self
+                .rows
+                .get(&id)
+                .is_some_and(|row| row.finished == Some(at));
             let expired = now.instant.duration_since(at) >= options.keep_for;
             if counts && !expired && self.finished.len() <= options.keep_finished {
                 break;
@@ -193,46 +189,46 @@ impl Tables {
             self.by_finish.pop_front();
             if counts {
                 self.finished.remove(&id);
+                self.rows.remove(&id);
             }
         }
     }
 
     pub(super) fn cancel(&mut self, id: TaskId, now: Now) -> Change {
-        match self.take(id) {
+        let change = match self.take(id) {
             Some(row) => {
                 self.finish(row, State::Cancelled, now.shown, now);
-                self.record(id)
-                    .map_or(Change::Unknown, |record| Change::Done(Box::new(record)))
+                Change::Done
             }
-            None => self.record(id).map_or(Change::Unknown, |record| {
-                Change::Forbidden(Box::new(record))
-            }),
-        }
+            None => Change::Forbidden,
+        };
+        let record = self.record(id);
+        record.map_or(Change::Unknown, |record| change(Box::new(record.clone())))
     }
 
     pub(super) fn reopen(&mut self, id: TaskId, now: Now) -> Result<Change, Error> {
-        let forbidden = |record: TaskRecord| Change::Forbidden(Box::new(record));
-        let Some(finished) = self.finished.get(&id) else {
-            return Ok(self.record(id).map_or(Change::Unknown, forbidden));
-        };
-        if finished.record.state == State::Succeeded {
-            return Ok(forbidden(finished.record.clone()));
-        }
-        self.uniques.retake(&finished.record.spec, now.instant)?;
-        let Some(finished) = self.finished.remove(&id) else {
+        let Some(row) = self.rows.get(&id) else {
             return Ok(Change::Unknown);
         };
-        let Finished {
-            mut record,
-            mut deadline,
-            ..
-        } = *finished;
-        if deadline.is_some_and(|deadline| deadline.instant <= now.instant) {
-            deadline = None;
+        if row.finished.is_none() || row.record.state == State::Succeeded {
+            return Ok(Change::Forbidden(Box::new(row.record.clone())));
+        }
+        self.uniques.retake(&row.record.spec, now.instant)?;
+        let Some(mut row) = self.rows.remove(&id) else {
+            return Ok(Change::Unknown);
+        };
+        self.finished.remove(&id);
+        row.finished = None;
+        let record = &mut row.record;
+        if row
+            .deadline
+            .is_some_and(|deadline| deadline.instant <= now.instant)
+        {
+            row.deadline = None;
             Arc::make_mut(&mut record.spec).deadline = None;
         }
         record.finished_at = None;
-        let live = Live {
+        row.live = Live {
             state: State::Queued,
             attempt: record.attempt + 1,
             max_attempts: record.attempt + record.spec.max_attempts,
@@ -243,16 +239,16 @@ impl Tables {
             unserved: 0,
             backoff: record.spec.backoff.clone(),
         };
-        let mut row = Box::new(Row {
-            live,
-            record,
-            due: None,
-            deadline,
-        });
         set_due(&mut row, Duration::ZERO, now);
         row.sync();
         let record = row.record.clone();
-        self.put(row);
+        self.insert(row);
         Ok(Change::Done(Box::new(record)))
     }
+}
+
+/// What a worker must serve for the row to go on.
+fn place(row: &Row) -> (QueueName, TaskType) {
+    let spec = &row.record.spec;
+    (spec.queue.clone(), spec.task_type.clone())
 }
