@@ -30,6 +30,7 @@ use crate::name::QueueName;
 use crate::signal::Signal;
 
 mod beat;
+mod buffer;
 mod held;
 mod lanes;
 mod pace;

@@ -198,8 +198,10 @@ impl Dispatcher {
     /// Forgets tasks that have finished: their rows are gone.
     pub(super) fn forget(&self, ids: &[TaskId]) {
         let mut published = self.published();
-        for id in ids {
-            published.latest.remove(id);
+        if !published.latest.is_empty() {
+            for id in ids {
+                published.latest.remove(id);
+            }
         }
     }
 }
@@ -211,6 +213,21 @@ pub(super) async fn hand_over(core: &Core, dispatches: Vec<Dispatch>) {
     } else {
         core.dispatcher.hand_over(dispatches).await;
     }
+}
+
+fn message(core: &Core, dispatch: Dispatch) -> Arc<TaskMessage> {
+    let Dispatch {
+        spec,
+        attempt,
+        dispatch,
+    } = dispatch;
+    Arc::new(TaskMessage {
+        spec,
+        attempt,
+        dispatch,
+        route: core.route.clone(),
+        recorded: true,
+    })
 }
 
 /// Publishes what is handed over, until it is dropped.
@@ -225,24 +242,8 @@ pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::UnboundedReceiver
 
 /// Publishes these now; whether all of them reached the broker. What did not is swept up later.
 pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispatch>) -> bool {
-    let messages: Vec<_> = dispatches
-        .map(
-            |Dispatch {
-                 spec,
-                 attempt,
-                 dispatch,
-             }| {
-                Arc::new(TaskMessage {
-                    spec,
-                    attempt,
-                    dispatch,
-                    route: core.route.clone(),
-                    recorded: true,
-                })
-            },
-        )
-        .collect();
-    let sent: Vec<_> = messages
+    let messages: Vec<_> = dispatches.map(|it| message(core, it)).collect();
+    let mut sent: Vec<_> = messages
         .iter()
         .map(|message| (message.spec.id, message.dispatch))
         .collect();
@@ -250,23 +251,17 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
         return true;
     }
     let broker = core.broker();
-    let results = core.submit(messages).await;
-    let at = Instant::now();
+    let mut results = core.submit(messages).await.into_iter();
     let mut failed = None;
-    // Should the broker have lost its state meanwhile, it may not have them.
-    let has_them = core.broker() == broker;
-    let mut published = core.dispatcher.published();
-    for ((id, dispatch), result) in sent.into_iter().zip(results) {
-        match result {
-            Ok(()) if has_them => published.of(broker).add(at, id, dispatch),
-            Ok(()) => {}
-            Err(error) => failed = Some(error),
+    sent.retain(|_| match results.next() {
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
+            failed = Some(error);
+            false
         }
-    }
-    if published.latest.len() > MAX_REMEMBERED {
-        core.schedule.wake_in(Duration::ZERO);
-    }
-    drop(published);
+        None => false,
+    });
+    note(core, broker, &sent).await;
     core.dispatcher
         .takes
         .store(failed.is_none(), Ordering::Relaxed);
@@ -274,6 +269,29 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
         warn!(%error, "cannot dispatch now, trying again");
     }
     failed.is_none()
+}
+
+/// Remembers what a broker has until the store is told; one that answers at once is told at once by a broker of its
+/// process, for to remember it costs as much.
+async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
+    if core.broker() != broker {
+        // It has lost its state meanwhile, and may not have them.
+        return;
+    }
+    if core.in_process && core.store.answers_at_once() {
+        if let Err(error) = core.store.confirm_dispatched(broker, sent).await {
+            debug!(%error, "cannot confirm dispatches: left to the sweep");
+        }
+        return;
+    }
+    let at = Instant::now();
+    let mut published = core.dispatcher.published();
+    for (id, dispatch) in sent {
+        published.of(broker).add(at, *id, *dispatch);
+    }
+    if published.latest.len() > MAX_REMEMBERED {
+        core.schedule.wake_in(Duration::ZERO);
+    }
 }
 
 /// Waits until everything handed over is published, and confirms it.
@@ -348,7 +366,15 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::broker::memory;
+    use crate::content::Content;
+    use crate::engine::{Engine, Record};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{DISPATCH_DEADLINE, Due, TaskStore};
+    use crate::task::Task;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -411,5 +437,22 @@ mod tests {
         let small = (0..=rest).map(|_| dispatch(1)).collect();
         dispatcher.hand_over(small).await;
         assert_eq!(handed_over.len(), rest as usize);
+    }
+
+    /// What waits for long in a queue of this process is not dispatched twice: nobody doubts that it is there.
+    #[tokio::test(start_paused = true)]
+    async fn a_store_of_this_process_is_told_at_once() {
+        let broker = memory::connect(memory::Options::default());
+        let store = Arc::new(MemoryStore::default());
+        let started = Engine::start(broker, store.clone(), Record::Full).await;
+        let (engine, loops) = started.unwrap();
+        // Without its loops: nobody else claims what is due.
+        drop(loops);
+        let task = Task::new("t", Content::binary("x")).unwrap();
+        engine.push(task, SECOND).await.unwrap();
+        tokio::time::advance(2 * DISPATCH_DEADLINE).await;
+        let due = store.claim_due(10, Some(&HashSet::new())).await.unwrap();
+        assert_eq!(due, Due::default());
+        assert!(engine.core.dispatcher.published().latest.is_empty());
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::buffer::Buffer;
 use super::held::{Held, Hold, QueueLease};
 use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
@@ -44,7 +45,7 @@ pub(super) struct Pool {
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
     tombstones: Mutex<Tombs>,
-    buffer: (flume::Sender<Job>, flume::Receiver<Job>),
+    buffer: Buffer<Job>,
     /// Slots that wait for a job.
     idle: AtomicUsize,
     /// Told when more tasks are wanted.
@@ -99,7 +100,7 @@ impl Pool {
             slots,
             held: Arc::default(),
             tombstones: Mutex::default(),
-            buffer: flume::unbounded(),
+            buffer: Buffer::default(),
             idle: AtomicUsize::new(0),
             room: Notify::new(),
             pace: Pace::default(),
@@ -153,7 +154,7 @@ impl Pool {
     /// How many more deliveries this worker can use now.
     fn wanted(&self) -> usize {
         let most = self.idle.load(Ordering::Relaxed) + self.pace.prefetch(self.slots);
-        let have = self.buffer.1.len();
+        let have = self.buffer.len();
         // In lumps: a request for one at a time would cost a round trip a task.
         if have > most / 2 { 0 } else { most - have }
     }
@@ -163,7 +164,7 @@ impl Pool {
         if self.draining.is_cancelled() {
             return None;
         }
-        if let Ok(job) = self.buffer.1.try_recv() {
+        if let Some(job) = self.buffer.take() {
             self.ask_for_more();
             return Some(job);
         }
@@ -172,7 +173,7 @@ impl Pool {
         let job = tokio::select! {
             biased;
             () = self.draining.cancelled() => return None,
-            job = self.buffer.1.recv_async() => job.ok()?,
+            job = self.buffer.wait() => job,
         };
         self.idle.fetch_sub(1, Ordering::Relaxed);
         self.ask_for_more();
@@ -198,9 +199,11 @@ impl Pool {
             match self.take(&mut taker, &mut quiet).await {
                 Ok(taken) => {
                     failing = false;
+                    let count = taken.len();
                     for hold in taken {
                         self.receive(hold, reporter).await;
                     }
+                    self.buffer.wake(self.slots_for(count));
                 }
                 Err(Error::Closed) => return,
                 Err(error) => {
@@ -213,6 +216,15 @@ impl Pool {
                         .await;
                 }
             }
+        }
+    }
+
+    /// How many slots are to look for so many jobs. While jobs take less time than it takes another thread to wake up and to
+    /// get at them, one slot is enough; it may be at one that takes long after all, hence [`give_back`](Self::give_back).
+    fn slots_for(&self, jobs: usize) -> usize {
+        match self.pace.is_instant() {
+            true => jobs.min(1),
+            false => jobs.min(self.slots),
         }
     }
 
@@ -261,8 +273,8 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&spec.task_type);
         if let Some(handler) = handler {
-            // The buffer is unbounded in type only: no more is fetched than was wanted.
-            drop(self.buffer.0.send(Job { hold, handler }));
+            // The buffer has no bound of its own: no more is fetched than was wanted.
+            self.buffer.put(Job { hold, handler });
         } else {
             debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
             let outcome = self.outcome(hold.message(), Verdict::Unserved, None);
@@ -270,7 +282,8 @@ impl Pool {
         }
     }
 
-    /// Gives back, now and then, what was taken ahead and found no slot; at a drain all of it.
+    /// Gives back, now and then, what was taken ahead and found no slot; at a drain all of it. Has all slots look if one
+    /// waits: whoever was to wake it may be at a job that took longer than expected.
     pub(super) async fn give_back(&self) {
         let mut ticks = tokio::time::interval(PREFETCH_PATIENCE / 2);
         while self
@@ -280,9 +293,12 @@ impl Pool {
             .is_some()
         {
             let stuck = self.idle.load(Ordering::Relaxed) == 0 || *self.quiet.borrow();
-            while stuck && let Ok(job) = self.buffer.1.try_recv() {
+            if !stuck {
+                self.buffer.wake(self.buffer.len().min(self.slots));
+            }
+            while stuck && let Some(job) = self.buffer.take() {
                 if job.hold.received().elapsed() < PREFETCH_PATIENCE {
-                    drop(self.buffer.0.send(job));
+                    self.buffer.put_back(job);
                     break;
                 }
                 Self::return_to_queue(job.hold).await;
@@ -292,7 +308,7 @@ impl Pool {
 
     /// Gives back everything that has not started.
     pub(super) async fn give_back_rest(&self) {
-        while let Ok(job) = self.buffer.1.try_recv() {
+        while let Some(job) = self.buffer.take() {
             Self::return_to_queue(job.hold).await;
         }
     }
