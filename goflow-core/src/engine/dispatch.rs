@@ -279,8 +279,11 @@ async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
         return;
     }
     if core.in_process && core.store.answers_at_once() {
-        if let Err(error) = core.store.confirm_dispatched(broker, sent).await {
-            debug!(%error, "cannot confirm dispatches: left to the sweep");
+        match core.store.confirm_dispatched(broker, sent).await {
+            Ok(true) => {}
+            // Another broker has the store now.
+            Ok(false) => core.prepared.doubt(),
+            Err(error) => debug!(%error, "cannot confirm dispatches: left to the sweep"),
         }
         return;
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Wake};
 use super::held::{Held, Hold, QueueLease};
 use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
@@ -199,11 +199,7 @@ impl Pool {
             match self.take(&mut taker, &mut quiet).await {
                 Ok(taken) => {
                     failing = false;
-                    let count = taken.len();
-                    for hold in taken {
-                        self.receive(hold, reporter).await;
-                    }
-                    self.buffer.wake(self.slots_for(count));
+                    self.receive(taken, reporter).await;
                 }
                 Err(Error::Closed) => return,
                 Err(error) => {
@@ -216,15 +212,6 @@ impl Pool {
                         .await;
                 }
             }
-        }
-    }
-
-    /// How many slots are to look for so many jobs. While jobs take less time than it takes another thread to wake up and to
-    /// get at them, one slot is enough; it may be at one that takes long after all, hence [`give_back`](Self::give_back).
-    fn slots_for(&self, jobs: usize) -> usize {
-        match self.pace.is_instant() {
-            true => jobs.min(1),
-            false => jobs.min(self.slots),
         }
     }
 
@@ -263,27 +250,42 @@ impl Pool {
         }
     }
 
-    async fn receive(&self, hold: Hold, reporter: &Reporter) {
-        let spec = &hold.message().spec;
-        if self.is_entombed(hold.message()) {
-            return self.acknowledge(&hold).await;
+    /// Hands to slots what can be run, and does with the rest what is to be done with it.
+    async fn receive(&self, taken: Vec<Hold>, reporter: &Reporter) {
+        let (mut jobs, mut rest) = (Vec::with_capacity(taken.len()), Vec::new());
+        {
+            let handlers = self.handlers.read();
+            let handlers = handlers.unwrap_or_else(PoisonError::into_inner);
+            for hold in taken {
+                match handlers.get(&hold.message().spec.task_type) {
+                    Some(handler) if !self.is_entombed(hold.message()) => {
+                        jobs.push(Job { hold, handler });
+                    }
+                    _ => rest.push(hold),
+                }
+            }
         }
-        let handlers = self.handlers.read();
-        let handler = handlers
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&spec.task_type);
-        if let Some(handler) = handler {
-            // The buffer has no bound of its own: no more is fetched than was wanted.
-            self.buffer.put(Job { hold, handler });
-        } else {
+        // While jobs end before another thread has woken up and got at them, one slot at a time is enough.
+        let wake = match self.pace.is_instant() {
+            true => Wake::Next,
+            false => Wake::Each,
+        };
+        // The buffer has no bound of its own: no more is fetched than was wanted.
+        self.buffer.put(jobs, wake);
+        for hold in rest {
+            if self.is_entombed(hold.message()) {
+                self.acknowledge(&hold).await;
+                continue;
+            }
+            let spec = &hold.message().spec;
             debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
             let outcome = self.outcome(hold.message(), Verdict::Unserved, None);
             reporter.finish(hold, outcome).await;
         }
     }
 
-    /// Gives back, now and then, what was taken ahead and found no slot; at a drain all of it. Has all slots look if one
-    /// waits: whoever was to wake it may be at a job that took longer than expected.
+    /// Gives back, now and then, what was taken ahead and found no slot: one that waits may be woken by a slot whose job
+    /// keeps its thread.
     pub(super) async fn give_back(&self) {
         let mut ticks = tokio::time::interval(PREFETCH_PATIENCE / 2);
         while self
@@ -292,11 +294,7 @@ impl Pool {
             .await
             .is_some()
         {
-            let stuck = self.idle.load(Ordering::Relaxed) == 0 || *self.quiet.borrow();
-            if !stuck {
-                self.buffer.wake(self.buffer.len().min(self.slots));
-            }
-            while stuck && let Some(job) = self.buffer.take() {
+            while let Some(job) = self.buffer.take() {
                 if job.hold.received().elapsed() < PREFETCH_PATIENCE {
                     self.buffer.put_back(job);
                     break;

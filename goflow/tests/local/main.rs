@@ -7,6 +7,7 @@ use std::time::Duration;
 use goflow::{GoFlow, HandlerError};
 use serde::{Deserialize, Serialize};
 
+mod blocking;
 mod closing;
 mod failures;
 mod operations;
