@@ -77,7 +77,7 @@ impl<J> Buffer<J> {
     }
 
     /// Wakes so many of the slots that wait.
-    pub(super) fn wake(&self, slots: usize) {
+    fn wake(&self, slots: usize) {
         for _ in 0..slots {
             self.filled.notify_one();
         }
