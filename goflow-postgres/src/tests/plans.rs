@@ -51,11 +51,7 @@ fn reads_everything(bench: &Bench, plan: &str) -> Option<String> {
 async fn no_query_reads_all_of_the_history() {
     let bench = Bench::start().await;
     bench.sql(FILL);
-    let mut connection = PgConnection::connect(&bench.url).await.unwrap();
-    sqlx::raw_sql(sql::QUERY_SESSION)
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let mut connection = query_session(&bench.url).await;
     let id: Uuid = sqlx::query_scalar("select id from gf_history limit 1")
         .fetch_one(&mut connection)
         .await
@@ -228,14 +224,59 @@ fn looks(plan: &Value) -> Vec<Option<String>> {
     found
 }
 
+/// The rows of [`FILL`] that are finished; `alike` if all are of one type and one queue.
+fn history(alike: bool) -> String {
+    let (history, _) = FILL.split_once("insert into gf_task").unwrap();
+    let history = history.trim_end().trim_end_matches(';');
+    match alike {
+        true => history
+            .replace("'type-' || n % 50", "'type-7'")
+            .replace("'queue-' || n % 20", "'queue-7'"),
+        false => history.to_owned(),
+    }
+}
+
+/// A connection as lists use it.
+async fn query_session(url: &str) -> PgConnection {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(sql::QUERY_SESSION)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
+}
+
+/// The plan that a session keeps for a list, of which it had none before.
+async fn list_plan(
+    connection: &mut PgConnection,
+    text: &str,
+    options: &str,
+    arguments: &str,
+) -> Value {
+    let types = "(text, uuid, uuid, bigint, text, text, text[], int)";
+    let prepare = AssertSqlSafe(format!("deallocate all; prepare list {types} as {text}"));
+    sqlx::raw_sql(prepare)
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let call = format!("explain ({options}, format json) execute list ({arguments})");
+    let plan: Value = sqlx::query_scalar(AssertSqlSafe(call))
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .unwrap();
+    plan[0]["Plan"].clone()
+}
+
+/// The lists that look into the history.
+fn lists_of_history() -> impl Iterator<Item = &'static String> {
+    sql::LISTS.iter().filter(|it| it.contains("gf_history"))
+}
+
 /// A type that is new when the planner last looked is none for it: it must not read all of its tasks, and sort them.
 #[tokio::test]
 async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
     let bench = Bench::start().await;
-    let (history, _) = FILL.split_once("insert into gf_task").unwrap();
-    let history = history.trim_end().trim_end_matches(';');
-    let of_one_type = history.replace("'type-' || n % 50", "'type-7'");
-    let of_one_type = of_one_type.replace("'queue-' || n % 20", "'queue-7'");
     for (past, steps) in [
         ("empty, analyzed", "analyze gf_history"),
         ("never analyzed", "rows"),
@@ -251,34 +292,19 @@ async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
         crate::migrate(&url).await.unwrap();
         bench.server.execute(&url, NO_AUTOVACUUM).unwrap();
         let steps = steps
-            .replace("rows", history)
-            .replace("alike", &of_one_type);
+            .replace("rows", &history(false))
+            .replace("alike", &history(true));
         bench.server.execute(&url, &steps).unwrap();
-        let mut connection = PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sql::QUERY_SESSION)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        let of_history = sql::LISTS.iter().filter(|it| it.contains("gf_history"));
-        for (at, text) in of_history.enumerate() {
-            let types = "(text, uuid, uuid, bigint, text, text, text[], int)";
-            let prepare = AssertSqlSafe(format!("prepare s{at} {types} as {text}"));
-            sqlx::raw_sql(prepare)
-                .execute(&mut connection)
-                .await
-                .unwrap();
+        let mut connection = query_session(&url).await;
+        for text in lists_of_history() {
             let arguments = "null, null, null, null, null, null, null, null";
-            let call = format!("explain (format json) execute s{at} ({arguments})");
-            let plan: Value = sqlx::query_scalar(AssertSqlSafe(call))
-                .fetch_one(&mut connection)
-                .await
-                .unwrap();
+            let plan = list_plan(&mut connection, text, "costs", arguments).await;
             let column = ["state", "type", "queue"];
             let column = column.map(|name| format!("({name}, id) <")).into_iter();
             let mut column = column.filter(|pair| text.contains(pair));
             let wanted = column.next();
             let wanted = wanted.map_or("(id <".to_owned(), |pair| format!("ROW{pair}"));
-            let found = looks(&plan[0]["Plan"]);
+            let found = looks(&plan);
             let is_walk = |condition: &Option<String>| {
                 condition
                     .as_deref()
@@ -296,35 +322,16 @@ async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
 #[tokio::test]
 async fn a_page_far_back_is_found_where_it_is() {
     let bench = Bench::start().await;
-    let (history, _) = FILL.split_once("insert into gf_task").unwrap();
-    let history = history.replace("'type-' || n % 50", "'type-7'");
-    bench.sql(&history.replace("'queue-' || n % 20", "'queue-7'"));
+    bench.sql(&history(true));
     bench.sql("vacuum analyze gf_history");
     let far_back = bench.sql("select id from gf_history order by id offset 100 limit 1");
-    let mut connection = PgConnection::connect(&bench.url).await.unwrap();
-    sqlx::raw_sql(sql::QUERY_SESSION)
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    let of_history = sql::LISTS.iter().filter(|it| it.contains("gf_history"));
-    for (at, text) in of_history.enumerate() {
-        let types = "(text, uuid, uuid, bigint, text, text, text[], int)";
-        let prepare = AssertSqlSafe(format!("prepare s{at} {types} as {text}"));
-        sqlx::raw_sql(prepare)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+    let mut connection = query_session(&bench.url).await;
+    for text in lists_of_history() {
         let mut pages = async |before: &str| {
             let (nil, states) = (Uuid::nil(), "array['failed', 'cancelled', 'succeeded']");
             let arguments =
                 format!("'default', '{before}', '{nil}', 11, 'type-7', 'queue-7', {states}, 16384");
-            let call =
-                format!("explain (analyze, buffers, format json) execute s{at} ({arguments})");
-            let plan: Value = sqlx::query_scalar(AssertSqlSafe(call))
-                .fetch_one(&mut connection)
-                .await
-                .unwrap();
-            let plan = &plan[0]["Plan"];
+            let plan = list_plan(&mut connection, text, "analyze, buffers", &arguments).await;
             assert_eq!(plan["Actual Rows"], 11, "{text}\n{plan:#}");
             let blocks = ["Shared Hit Blocks", "Shared Read Blocks"];
             let blocks = blocks.map(|kind| plan[kind].as_u64().unwrap());

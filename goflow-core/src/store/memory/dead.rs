@@ -28,10 +28,9 @@ impl MemoryStore {
                 let slice = tables.finished.range((after, Bound::Unbounded)).take(SLICE);
                 for id in slice {
                     last = Some(*id);
-                    let record = tables.record(*id);
-                    record
-                        .into_iter()
-                        .for_each(|it| add(&mut groups, it, since));
+                    if let Some(record) = tables.record(*id) {
+                        add(&mut groups, record, since);
+                    }
                 }
             }
             let Some(id) = last else { break };

@@ -1,6 +1,6 @@
 //! What an engine must look at, and when.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -71,21 +71,24 @@ impl Tables {
     }
 
     pub(super) fn confirm(&mut self, id: TaskId, dispatch: u32) {
-        if let Some(row) = self.live_row(id)
+        if let Some(row) = self.rows.get_mut(&id)
+            && !row.has_ended()
             && !row.live.waiting
             && row.live.dispatch == dispatch
         {
             let deadline = row.deadline.map(|deadline| deadline.instant);
-            self.set_row_due(id, deadline);
+            move_due(&mut self.due, row, deadline);
         }
     }
 
     /// Makes every row due that the broker was thought to have.
     pub(super) fn redispatch_all(&mut self, now: Now) {
-        let is_dispatched = |id: &TaskId| self.rows.get(id).is_some_and(|row| !row.live.waiting);
-        let ids: Vec<_> = self.live.iter().copied().filter(is_dispatched).collect();
-        for id in ids {
-            self.set_row_due(id, Some(now.instant));
+        for id in &self.live {
+            if let Some(row) = self.rows.get_mut(id)
+                && !row.live.waiting
+            {
+                move_due(&mut self.due, row, Some(now.instant));
+            }
         }
     }
 
@@ -96,27 +99,26 @@ impl Tables {
         now: Now,
     ) -> u64 {
         let place = (queue.clone(), task_type.clone());
-        let ids = self.unserved.get(&place).into_iter().flatten();
-        let ids: Vec<_> = ids.copied().collect();
-        for id in &ids {
-            self.set_row_due(*id, Some(now.instant));
-            if let Some(row) = self.live_row(*id) {
+        let Some(ids) = self.unserved.get(&place) else {
+            return 0;
+        };
+        for id in ids {
+            if let Some(row) = self.rows.get_mut(id) {
+                move_due(&mut self.due, row, Some(now.instant));
                 row.record.due_at = Some(now.shown);
             }
         }
         ids.len() as u64
     }
+}
 
-    /// Changes when a row is due that is in the tables.
-    fn set_row_due(&mut self, id: TaskId, due: Option<Instant>) {
-        let Some(row) = self.rows.get_mut(&id) else {
-            return;
-        };
-        if let Some(before) = std::mem::replace(&mut row.due, due) {
-            self.due.remove(&(before, id));
-        }
-        self.due.extend(due.map(|due| (due, id)));
+/// Changes when a row is due that is in the tables.
+fn move_due(index: &mut BTreeSet<(Instant, TaskId)>, row: &mut Row, due: Option<Instant>) {
+    let id = row.record.spec.id;
+    if let Some(before) = std::mem::replace(&mut row.due, due) {
+        index.remove(&(before, id));
     }
+    index.extend(due.map(|due| (due, id)));
 }
 
 impl Row {

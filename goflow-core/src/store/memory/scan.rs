@@ -96,10 +96,9 @@ impl MemoryStore {
                 let mut last = None;
                 for id in tables.live.range((after, Bound::Unbounded)).take(SLICE) {
                     last = Some(*id);
-                    let record = tables.record(*id);
-                    record
-                        .into_iter()
-                        .for_each(|it| count(&mut queues, it, now));
+                    if let Some(record) = tables.record(*id) {
+                        count(&mut queues, record, now);
+                    }
                 }
                 match last {
                     Some(id) => after = Bound::Excluded(id),

@@ -1,5 +1,6 @@
 //! The rows, and the orders they are looked up in.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,10 @@ impl Row {
         })
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.finished.is_some()
+    }
+
     pub(super) fn is_unserved(&self) -> bool {
         self.live.waiting && self.live.unserved > 0
     }
@@ -107,17 +112,13 @@ impl Tables {
         self.rows.contains_key(&id)
     }
 
-    /// A task that has not ended.
-    pub(super) fn live_row(&mut self, id: TaskId) -> Option<&mut Row> {
-        let row = self.rows.get_mut(&id)?;
-        row.finished.is_none().then_some(row)
-    }
-
     /// A task that has not ended, taken out with its entries in the indexes, to be changed and [put](Self::put) back or
     /// ended.
     pub(super) fn take(&mut self, id: TaskId) -> Option<Box<Row>> {
-        self.live_row(id)?;
-        let row = self.rows.remove(&id)?;
+        let row = match self.rows.entry(id) {
+            Entry::Occupied(row) if !row.get().has_ended() => row.remove(),
+            _ => return None,
+        };
         if let Some(due) = row.due {
             self.due.remove(&(due, id));
         }
@@ -210,7 +211,7 @@ impl Tables {
         let Some(row) = self.rows.get(&id) else {
             return Ok(Change::Unknown);
         };
-        if row.finished.is_none() || row.record.state == State::Succeeded {
+        if !row.has_ended() || row.record.state == State::Succeeded {
             return Ok(Change::Forbidden(Box::new(row.record.clone())));
         }
         self.uniques.retake(&row.record.spec, now.instant)?;
