@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::buffer::{Buffer, Wake};
+use super::buffer::Buffer;
 use super::held::{Held, Hold, QueueLease};
 use super::lanes::{LaneOrder, Lanes, Taker};
 use super::pace::Pace;
@@ -165,7 +165,7 @@ impl Pool {
             return None;
         }
         if let Some(job) = self.buffer.take() {
-            self.ask_for_more();
+            self.note_taken();
             return Some(job);
         }
         self.idle.fetch_add(1, Ordering::Relaxed);
@@ -176,8 +176,17 @@ impl Pool {
             job = self.buffer.wait() => job,
         };
         self.idle.fetch_sub(1, Ordering::Relaxed);
-        self.ask_for_more();
+        self.note_taken();
         Some(job)
+    }
+
+    /// Sees to what a job that was taken leaves: other jobs, and room. While jobs end at once, the slot that took it gets at
+    /// the others before another one could; and if it does not, whom it had woken would have to wait for it.
+    fn note_taken(&self) {
+        if !self.pace.is_instant() {
+            self.buffer.wake_next();
+        }
+        self.ask_for_more();
     }
 
     fn ask_for_more(&self) {
@@ -252,31 +261,27 @@ impl Pool {
 
     /// Hands to slots what can be run, and does with the rest what is to be done with it.
     async fn receive(&self, taken: Vec<Hold>, reporter: &Reporter) {
-        let (mut jobs, mut rest) = (Vec::with_capacity(taken.len()), Vec::new());
+        let mut jobs = Vec::with_capacity(taken.len());
+        let (mut cancelled, mut unserved) = (Vec::new(), Vec::new());
         {
             let handlers = self.handlers.read();
             let handlers = handlers.unwrap_or_else(PoisonError::into_inner);
             for hold in taken {
-                match handlers.get(&hold.message().spec.task_type) {
-                    Some(handler) if !self.is_entombed(hold.message()) => {
-                        jobs.push(Job { hold, handler });
-                    }
-                    _ => rest.push(hold),
+                if self.is_entombed(hold.message()) {
+                    cancelled.push(hold);
+                } else if let Some(handler) = handlers.get(&hold.message().spec.task_type) {
+                    jobs.push(Job { hold, handler });
+                } else {
+                    unserved.push(hold);
                 }
             }
         }
-        // While jobs end before another thread has woken up and got at them, one slot at a time is enough.
-        let wake = match self.pace.is_instant() {
-            true => Wake::Next,
-            false => Wake::Each,
-        };
         // The buffer has no bound of its own: no more is fetched than was wanted.
-        self.buffer.put(jobs, wake);
-        for hold in rest {
-            if self.is_entombed(hold.message()) {
-                self.acknowledge(&hold).await;
-                continue;
-            }
+        self.buffer.put(jobs);
+        for hold in cancelled {
+            self.acknowledge(&hold).await;
+        }
+        for hold in unserved {
             let spec = &hold.message().spec;
             debug!(task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue, "no handler, given back");
             let outcome = self.outcome(hold.message(), Verdict::Unserved, None);
@@ -284,8 +289,8 @@ impl Pool {
         }
     }
 
-    /// Gives back, now and then, what was taken ahead and found no slot: one that waits may be woken by a slot whose job
-    /// keeps its thread.
+    /// Gives back, now and then, what was taken ahead and found no slot, and has those look that wait: the one that was to
+    /// take the next job may be at one that was expected to end at once, and does not.
     pub(super) async fn give_back(&self) {
         let mut ticks = tokio::time::interval(PREFETCH_PATIENCE / 2);
         while self
@@ -301,6 +306,7 @@ impl Pool {
                 }
                 Self::return_to_queue(job.hold).await;
             }
+            self.buffer.wake_all();
         }
     }
 

@@ -28,53 +28,61 @@ const ABORT_AFTER_DRAIN: Duration = Duration::from_secs(1);
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With an outcome.
-    Verdict(Verdict),
+    /// With an outcome; and how long the handler took, if it ended by itself.
+    Verdict(Verdict, Option<Duration>),
     /// The task was cancelled: there is nothing to say any more.
     Cancelled,
 }
 
-/// Calls the handler and waits for its end, its timeouts, a cancel of its task, or `leave`.
+/// Calls the handler and waits for its end, its timeouts, a cancel of its task, or `leave`. `in_place` if it is expected to
+/// end at once.
 pub(super) async fn attempt(
     handler: Arc<dyn Handler>,
     attempt: &Arc<Attempt>,
     checkpoint: Option<Bytes>,
     leave: &CancellationToken,
+    in_place: bool,
 ) -> End {
     let ctx = Ctx::new(attempt.clone(), checkpoint);
     let spec = &attempt.message().spec;
     let payload = spec.payload.clone();
-    let mut call: Call =
-        Box::pin(AssertUnwindSafe(async move { handler.call(ctx, payload).await }).catch_unwind());
+    let mut call: Call = Box::pin(async move {
+        // What comes before, a wait for a thread for instance, is not its own.
+        let begun = Instant::now();
+        let call = AssertUnwindSafe(async move { handler.call(ctx, payload).await });
+        (call.catch_unwind().await, begun.elapsed())
+    });
     // One that never waits needs no task of its own. One that may have to be stopped does: a thread that it keeps to
-    // itself must not be the one that watches the time.
-    if spec.timeout.is_none()
+    // itself must not be the one that watches the time. So does one that may compute: a loop that was woken on this
+    // thread could not be taken over by another one until it is done.
+    if in_place
+        && spec.timeout.is_none()
         && spec.heartbeat_timeout.is_none()
-        && let Poll::Ready(end) = futures_util::poll!(&mut call)
+        && let Poll::Ready((end, took)) = futures_util::poll!(&mut call)
     {
-        return End::Verdict(verdict(end));
+        return End::Verdict(verdict(end), Some(took));
     }
     let mut run = Run(tokio::spawn(call));
     let ending = attempt.ending();
     tokio::select! {
         biased;
-        verdict = run.verdict() => End::Verdict(verdict),
+        (verdict, took) = run.verdict() => End::Verdict(verdict, took),
         () = ending.cancelled() => {
             run.end(ending, ABORT_AFTER).await;
             End::Cancelled
         }
         limit = expired(spec.timeout) => {
             run.end(ending, ABORT_AFTER).await;
-            End::Verdict(Verdict::failed(format!("timed out after {limit:?}")))
+            End::Verdict(Verdict::failed(format!("timed out after {limit:?}")), None)
         }
         limit = silent(spec.heartbeat_timeout, attempt) => {
             run.end(ending, ABORT_AFTER).await;
-            End::Verdict(Verdict::failed(format!("hung: no heartbeat for {limit:?}")))
+            End::Verdict(Verdict::failed(format!("hung: no heartbeat for {limit:?}")), None)
         }
         () = leave.cancelled() => match run.end(ending, ABORT_AFTER_DRAIN).await {
             // A shutdown is no failure: only what went well counts.
-            Some(verdict @ Verdict::Succeeded(_)) => End::Verdict(verdict),
-            _ => End::Verdict(Verdict::Released),
+            Some(verdict @ Verdict::Succeeded(_)) => End::Verdict(verdict, None),
+            _ => End::Verdict(Verdict::Released, None),
         },
     }
 }
@@ -105,7 +113,8 @@ async fn silent(limit: Option<Duration>, attempt: &Attempt) -> Duration {
 /// What came of a call: an answer, or a panic.
 type Ended = Result<Result<Content, HandlerError>, Box<dyn Any + Send>>;
 
-type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// A call, which says how long it took.
+type Call = Pin<Box<dyn Future<Output = (Ended, Duration)> + Send>>;
 
 fn verdict(ended: Ended) -> Verdict {
     match ended {
@@ -125,24 +134,25 @@ fn verdict(ended: Ended) -> Verdict {
 }
 
 /// A handler's task, aborted when dropped.
-struct Run(JoinHandle<Ended>);
+struct Run(JoinHandle<(Ended, Duration)>);
 
 impl Run {
-    async fn verdict(&mut self) -> Verdict {
+    /// What came of it, and how long it took unless it was aborted.
+    async fn verdict(&mut self) -> (Verdict, Option<Duration>) {
         match (&mut self.0).await {
-            Ok(ended) => verdict(ended),
-            Err(_) => Verdict::failed("aborted"),
+            Ok((ended, took)) => (verdict(ended), Some(took)),
+            Err(_) => (Verdict::failed("aborted"), None),
         }
     }
 
     /// Tells the handler to end, aborts it when it does not within `grace`; its verdict if it had one.
     async fn end(&mut self, ending: &CancellationToken, grace: Duration) -> Option<Verdict> {
         ending.cancel();
-        let verdict = tokio::time::timeout(grace, self.verdict()).await.ok();
-        if verdict.is_none() {
+        let ended = tokio::time::timeout(grace, self.verdict()).await;
+        if ended.is_err() {
             self.0.abort();
         }
-        verdict
+        ended.ok().map(|(verdict, _)| verdict)
     }
 }
 

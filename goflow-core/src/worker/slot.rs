@@ -57,10 +57,11 @@ impl Pool {
         if faults::planted(Bug::AckBeforeCommit) {
             self.acknowledge(&hold).await;
         }
-        match run::attempt(handler, hold.attempt(), checkpoint, &self.leaving).await {
-            End::Verdict(verdict) => {
+        let in_place = self.pace.is_instant();
+        match run::attempt(handler, hold.attempt(), checkpoint, &self.leaving, in_place).await {
+            End::Verdict(verdict, took) => {
                 faults::point(Point::AfterHandler);
-                self.pace.note(started.elapsed());
+                self.pace.note(took.unwrap_or_else(|| started.elapsed()));
                 debug!(verdict = verdict.name(), "attempt ended");
                 if !matches!(verdict, Verdict::Succeeded(_))
                     && let Some(checkpoint) = hold.attempt().take_checkpoint()

@@ -56,8 +56,7 @@ async fn all_slots_start_at_once() {
     flow.close().await.unwrap();
 }
 
-/// Where tasks end at once, slots wake each other, and one may be kept by whoever woke it: for about a second, then its
-/// task is given back to the queue.
+/// Where tasks end at once, one slot takes all there are: it is not waited for when one of them does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 5)]
 async fn a_long_one_among_short_ones_keeps_no_other_one() {
     let (flow, starts) = started().await;
