@@ -11,9 +11,9 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How long what is free may stay with the process.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(1);
 
-/// Has what is free given back to the system, every 5 s, until it is dropped.
+/// Has what is free given back to the system, every second, until it is dropped.
 ///
 /// mimalloc looks for it when a thread has no more use for a page or ends: a process that has little to do keeps for
 /// hours what one task took. So a thread comes and goes.

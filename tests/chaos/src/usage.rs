@@ -97,16 +97,12 @@ fn sample(name: &Arc<str>, pid: u32) -> Option<Sample> {
 
 /// The median of what samples say; 0 if there are none.
 pub fn median(samples: &[&Sample], of: fn(&Sample) -> u64) -> u64 {
-    quantile(samples, of, 2)
-}
-
-/// What a quarter of the samples is below; 0 if there are none.
-pub fn lower_quartile(samples: &[&Sample], of: fn(&Sample) -> u64) -> u64 {
-    quantile(samples, of, 4)
-}
-
-fn quantile(samples: &[&Sample], of: fn(&Sample) -> u64, part: usize) -> u64 {
     let mut values: Vec<_> = samples.iter().map(|sample| of(sample)).collect();
     values.sort_unstable();
-    values.get(values.len() / part).copied().unwrap_or(0)
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// The least that samples say; 0 if there are none.
+pub fn least(samples: &[&Sample], of: fn(&Sample) -> u64) -> u64 {
+    samples.iter().map(|sample| of(sample)).min().unwrap_or(0)
 }

@@ -32,6 +32,12 @@ pub(super) struct Ran {
     pub(super) end: Option<(Micros, How)>,
 }
 
+impl Ran {
+    fn snoozed(&self) -> bool {
+        self.end.is_some_and(|(_, how)| how == How::Snoozed)
+    }
+}
+
 /// The runs of the entries of one task, in the order of their starts.
 pub(super) fn runs(ledger: &[Entry]) -> Vec<Ran> {
     let starts = ledger.iter().filter(|entry| entry.end.is_none());
@@ -83,15 +89,15 @@ impl<'a> Workers<'a> {
     ) {
         let runs = runs(case.ledger);
         for (at, next) in runs.iter().enumerate() {
-            let before = &runs[..at];
             let same = |prev: &&Ran| (prev.task, prev.attempt) == (next.task, next.attempt);
-            let Some(prev) = before.iter().rev().find(same) else {
+            let before: Vec<_> = runs[..at].iter().filter(same).collect();
+            let Some((prev, older)) = before.split_last() else {
                 continue;
             };
-            if prev.end.is_some_and(|(_, how)| how == How::Snoozed) {
+            if prev.snoozed() {
                 continue;
             }
-            match self.cause(prev, next) {
+            match self.cause(prev, older, next) {
                 Some(deed) => figures.rerun(deed),
                 None => {
                     figures.unexplained += 1;
@@ -109,9 +115,17 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// What made the task be delivered again: the last deed by which the first run's worker could lose it, or the
-    /// second one's be late.
-    fn cause(&self, prev: &Ran, next: &Ran) -> Option<&'a Deed> {
+    /// What made the task be delivered again: the last deed that could. What an older run that snoozed had in hand may come
+    /// back, too: it belongs to a dispatch of its own.
+    fn cause(&self, prev: &Ran, older: &[&Ran], next: &Ran) -> Option<&'a Deed> {
+        let snoozed = older.iter().copied().filter(|run| run.snoozed());
+        let held = std::iter::once(prev).chain(snoozed);
+        held.filter_map(|run| self.cause_between(run, next))
+            .max_by_key(|deed| deed.from)
+    }
+
+    /// The last deed by which the first run's worker could lose the task, or the second one's be late.
+    fn cause_between(&self, prev: &Ran, next: &Ran) -> Option<&'a Deed> {
         let (first, second) = (
             self.names.get(&prev.run.worker),
             self.names.get(&next.run.worker),
@@ -176,5 +190,49 @@ impl<'a> Workers<'a> {
             false => &mut figures.recoveries,
         };
         recoveries.push(next.from - since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+
+    /// A run on the worker with this number, for half a second.
+    fn ran(worker: u32, from: Micros, how: How) -> Ran {
+        Ran {
+            task: TaskId::new(),
+            attempt: 1,
+            run: Run { worker, number: 1 },
+            from,
+            end: Some((from + SECOND / 2, how)),
+        }
+    }
+
+    #[test]
+    fn what_a_run_that_snoozed_had_in_hand_may_come_back() {
+        let names = ["worker-1", "worker-2"].map(Arc::<str>::from);
+        let killed = Deed {
+            from: 11 * SECOND,
+            to: Some(13 * SECOND),
+            fault: Fault::Kill,
+            target: names[1].clone(),
+            pid: Some(2),
+            note: String::new(),
+        };
+        let workers = Workers {
+            deeds: vec![&killed],
+            names: (1..).zip(&names).collect(),
+        };
+        let returned = ran(1, 14 * SECOND, How::Returned);
+        let next = ran(1, 16 * SECOND, How::Returned);
+        let cause = |how| {
+            let first = ran(2, 10 * SECOND, how);
+            workers.cause(&returned, &[&first], &next)
+        };
+        assert_eq!(cause(How::Snoozed), Some(&killed));
+        // The run that returned was its second delivery: nobody has the first one in hand any more.
+        assert_eq!(cause(How::Stopped), None);
     }
 }

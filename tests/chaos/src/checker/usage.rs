@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Facts, Finding};
 use crate::clock::micros;
 use crate::member::{Kind, Life};
-use crate::usage::{Sample, lower_quartile, median};
+use crate::usage::{Sample, least, median};
 
 /// A life shorter than this has not settled.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -68,8 +68,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
             }
         };
         let (memory, descriptors) = (|s: &Sample| s.memory, |s: &Sample| s.descriptors);
-        // What is kept grows for good; what a greedy task has for a moment is given back some moments later.
-        let (before, after) = (median(second, memory), lower_quartile(fourth, memory));
+        // What is kept is never given back; what a greedy task has for a moment is, some moments later.
+        let (before, after) = (median(second, memory), least(fourth, memory));
         compare("memory in KiB", before, after, room.memory);
         if !has_clients {
             let before = median(second, descriptors);
