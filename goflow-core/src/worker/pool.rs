@@ -45,7 +45,7 @@ pub(super) struct Pool {
     pub(super) slots: usize,
     pub(super) held: Arc<Held>,
     tombstones: Mutex<Tombs>,
-    buffer: Buffer<Job>,
+    pub(super) buffer: Buffer<Job>,
     /// Slots that wait for a job.
     idle: AtomicUsize,
     /// Told when more tasks are wanted.
@@ -165,7 +165,7 @@ impl Pool {
             return None;
         }
         if let Some(job) = self.buffer.take() {
-            self.note_taken();
+            self.ask_for_more();
             return Some(job);
         }
         self.idle.fetch_add(1, Ordering::Relaxed);
@@ -176,17 +176,8 @@ impl Pool {
             job = self.buffer.wait() => job,
         };
         self.idle.fetch_sub(1, Ordering::Relaxed);
-        self.note_taken();
-        Some(job)
-    }
-
-    /// Sees to what a job that was taken leaves: other jobs, and room. While jobs end at once, the slot that took it gets at
-    /// the others before another one could; and if it does not, whom it had woken would have to wait for it.
-    fn note_taken(&self) {
-        if !self.pace.is_instant() {
-            self.buffer.wake_next();
-        }
         self.ask_for_more();
+        Some(job)
     }
 
     fn ask_for_more(&self) {

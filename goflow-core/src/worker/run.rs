@@ -34,34 +34,37 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// Calls the handler and waits for its end, its timeouts, a cancel of its task, or `leave`. `in_place` if it is expected to
-/// end at once.
-pub(super) async fn attempt(
+/// Calls the handler, once polled.
+pub(super) fn call(
     handler: Arc<dyn Handler>,
     attempt: &Arc<Attempt>,
     checkpoint: Option<Bytes>,
-    leave: &CancellationToken,
-    in_place: bool,
-) -> End {
+) -> Call {
     let ctx = Ctx::new(attempt.clone(), checkpoint);
-    let spec = &attempt.message().spec;
-    let payload = spec.payload.clone();
-    let mut call: Call = Box::pin(async move {
+    let payload = attempt.message().spec.payload.clone();
+    Box::pin(async move {
         // What comes before, a wait for a thread for instance, is not its own.
         let begun = Instant::now();
         let call = AssertUnwindSafe(async move { handler.call(ctx, payload).await });
         (call.catch_unwind().await, begun.elapsed())
-    });
-    // One that never waits needs no task of its own. One that may have to be stopped does: a thread that it keeps to
-    // itself must not be the one that watches the time. So does one that may compute: a loop that was woken on this
-    // thread could not be taken over by another one until it is done.
-    if in_place
-        && spec.timeout.is_none()
-        && spec.heartbeat_timeout.is_none()
-        && let Poll::Ready((end, took)) = futures_util::poll!(&mut call)
-    {
-        return End::Verdict(verdict(end), Some(took));
+    })
+}
+
+/// Runs the call in place, as far as it comes without waiting; none if it has to be [watched](watch) from there on.
+///
+/// One that never waits needs no task of its own. One that may compute does: a loop that was woken on this thread could not
+/// be taken over by another one until it is done.
+pub(super) async fn try_at_once(call: &mut Call) -> Option<End> {
+    match futures_util::poll!(call) {
+        Poll::Ready((ended, took)) => Some(End::Verdict(verdict(ended), Some(took))),
+        Poll::Pending => None,
     }
+}
+
+/// Runs the call in a task of its own and waits for its end, its timeouts, a cancel of its task, or `leave`. A thread that it
+/// keeps to itself is not the one that watches the time.
+pub(super) async fn watch(call: Call, attempt: &Attempt, leave: &CancellationToken) -> End {
+    let spec = &attempt.message().spec;
     let mut run = Run(tokio::spawn(call));
     let ending = attempt.ending();
     tokio::select! {
@@ -113,8 +116,8 @@ async fn silent(limit: Option<Duration>, attempt: &Attempt) -> Duration {
 /// What came of a call: an answer, or a panic.
 type Ended = Result<Result<Content, HandlerError>, Box<dyn Any + Send>>;
 
-/// A call, which says how long it took.
-type Call = Pin<Box<dyn Future<Output = (Ended, Duration)> + Send>>;
+/// A call of a handler, which says how long it took.
+pub(super) type Call = Pin<Box<dyn Future<Output = (Ended, Duration)> + Send>>;
 
 fn verdict(ended: Ended) -> Verdict {
     match ended {

@@ -39,6 +39,10 @@ impl Pool {
 
     async fn run(&self, Job { hold, handler }: Job, reporter: &Reporter) {
         let message = hold.message();
+        let in_place = self.is_over_at_once(&hold);
+        if !in_place {
+            self.buffer.wake_next();
+        }
         if self.is_entombed(message) {
             return self.acknowledge(&hold).await;
         }
@@ -57,8 +61,22 @@ impl Pool {
         if faults::planted(Bug::AckBeforeCommit) {
             self.acknowledge(&hold).await;
         }
-        let in_place = self.pace.is_instant();
-        match run::attempt(handler, hold.attempt(), checkpoint, &self.leaving, in_place).await {
+        let mut call = run::call(handler, hold.attempt(), checkpoint);
+        let at_once = match in_place {
+            true => run::try_at_once(&mut call).await,
+            false => None,
+        };
+        let end = match at_once {
+            Some(end) => end,
+            None => {
+                if in_place {
+                    // It was not what it was taken for.
+                    self.buffer.wake_next();
+                }
+                run::watch(call, hold.attempt(), &self.leaving).await
+            }
+        };
+        match end {
             End::Verdict(verdict, took) => {
                 faults::point(Point::AfterHandler);
                 self.pace.note(took.unwrap_or_else(|| started.elapsed()));
@@ -76,6 +94,16 @@ impl Pool {
                 self.acknowledge(&hold).await;
             }
         }
+    }
+
+    /// Whether a delivery is likely to be over before another slot could get at the next one: tasks end at once, and for this
+    /// one nobody has to be asked before it starts, and no time watched while it runs. If it is not, whom its slot had woken
+    /// would have to wait for its thread.
+    fn is_over_at_once(&self, hold: &Hold) -> bool {
+        let (message, spec) = (hold.message(), &hold.message().spec);
+        let is_first = hold.count() == 1 && message.dispatch == 1;
+        let is_watched = spec.timeout.is_some() || spec.heartbeat_timeout.is_some();
+        self.pace.is_instant() && is_first && !is_watched
     }
 
     /// Acknowledges what is not to be run, or run any more.

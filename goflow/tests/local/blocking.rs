@@ -1,4 +1,4 @@
-//! Handlers that keep their thread: nobody waits behind them while another thread is free.
+//! Handlers that take long, some of which keep their thread: nobody waits behind them while a slot and a thread are free.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -66,5 +66,28 @@ async fn a_long_one_among_short_ones_keeps_no_other_one() {
     let ids = push(&flow, 3, 4_000).await;
     let spread = spread(&flow, ids, &starts).await;
     assert!(spread < Duration::from_secs(3), "{spread:?}");
+    flow.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_among_short_ones_keeps_no_other_one() {
+    let nap = |millis: u64| async move {
+        if millis > 0 {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+        Ok::<_, goflow::HandlerError>(())
+    };
+    let flow = GoFlow::local().num_workers(2).handler("block", nap);
+    let flow = flow.build().unwrap();
+    flow.start().await.unwrap();
+    for id in push(&flow, 100, 0).await {
+        flow.wait(id, PATIENCE).await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    let both = [5_000, 0].map(|millis| Task::json("block", &millis).unwrap());
+    let ids = flow.push_many(both.into()).await.unwrap();
+    flow.wait(ids[1], PATIENCE).await.unwrap();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
     flow.close().await.unwrap();
 }
