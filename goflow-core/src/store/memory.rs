@@ -23,7 +23,9 @@ mod accept;
 mod apply;
 mod dead;
 mod due;
+mod index;
 mod keys;
+mod row;
 mod scan;
 mod tables;
 mod uniques;
@@ -59,6 +61,9 @@ pub struct MemoryStore {
     tables: Mutex<Tables>,
     binding: Mutex<Binding>,
 }
+
+/// Outcomes that are applied while the lock is held. Who pushes meanwhile waits for it, and after some microseconds sleeps.
+const APPLIED_AT_ONCE: usize = 8;
 
 /// Which broker the rows speak of, and who has the store to itself.
 #[derive(Debug, Default)]
@@ -171,12 +176,12 @@ impl TaskStore for MemoryStore {
 
     async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let now = Now::read();
-        let mut tables = self.tables();
-        let applied = outcomes
-            .iter()
-            .map(|outcome| tables.apply(outcome, policy, now))
-            .collect();
-        tables.evict(&self.options, now);
+        let mut applied = Vec::with_capacity(outcomes.len());
+        for some in outcomes.chunks(APPLIED_AT_ONCE) {
+            let mut tables = self.tables();
+            applied.extend(some.iter().map(|it| tables.apply(it, policy, now)));
+            tables.evict(&self.options, now);
+        }
         Ok(applied)
     }
 
@@ -257,7 +262,7 @@ impl TaskStore for MemoryStore {
         let now = Now::read();
         let mut tables = self.tables();
         tables.keys.expire(now.instant);
-        tables.uniques.expire(now.instant);
+        tables.index.uniques.expire(now.instant);
         tables.evict(&self.options, now);
         Ok(())
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::HashMap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
@@ -128,30 +127,35 @@ fn pack(
         batch: OutcomeBatch,
         settles: Vec<Settles>,
     }
-    let mut open: HashMap<Route, Open> = HashMap::default();
+    let fresh = |route: &Route| Open {
+        bytes: MESSAGE_OVERHEAD,
+        batch: OutcomeBatch {
+            id: ambient::new_id(),
+            route: route.clone(),
+            outcomes: Vec::new(),
+        },
+        settles: Vec::new(),
+    };
+    // One for each route, of which there are few: to look through them costs less than to hash one.
+    let mut open: Vec<Open> = Vec::new();
     let mut packed = Vec::new();
     for report in reports {
-        let bytes = report.outcome.size();
-        let route = report.route();
-        let fresh = || Open {
-            bytes: MESSAGE_OVERHEAD,
-            batch: OutcomeBatch {
-                id: ambient::new_id(),
-                route: route.clone(),
-                outcomes: Vec::new(),
-            },
-            settles: Vec::new(),
-        };
-        let entry = open.entry(route.clone()).or_insert_with(fresh);
-        if !entry.settles.is_empty() && entry.bytes + bytes > max_bytes {
-            let full = std::mem::replace(entry, fresh());
+        let (bytes, route) = (report.outcome.size(), report.route());
+        let place = open.iter().position(|open| open.batch.route == *route);
+        let place = place.unwrap_or_else(|| {
+            open.push(fresh(route));
+            open.len() - 1
+        });
+        let open = &mut open[place];
+        if !open.settles.is_empty() && open.bytes + bytes > max_bytes {
+            let full = std::mem::replace(open, fresh(route));
             packed.push((full.batch, full.settles));
         }
-        entry.bytes += bytes;
-        entry.batch.outcomes.push(report.outcome);
-        entry.settles.push(report.settles);
+        open.bytes += bytes;
+        open.batch.outcomes.push(report.outcome);
+        open.settles.push(report.settles);
     }
-    packed.extend(open.into_values().map(|last| (last.batch, last.settles)));
+    packed.extend(open.into_iter().map(|last| (last.batch, last.settles)));
     packed
 }
 

@@ -192,27 +192,38 @@ impl<T: Wire> Channel<T> {
         results: &mut Vec<Result<(), Error>>,
     ) {
         let mut messages = messages.peekable();
-        loop {
-            self.put_what_fits(&mut messages, results);
-            if messages.peek().is_none() {
-                return;
-            }
-            if Instant::now() < give_up {
-                tokio::select! {
+        self.put_what_fits(&mut messages, results);
+        if messages.peek().is_some() {
+            // Not in place: it is large, and most of the time there is room.
+            Box::pin(self.put_rest(messages, give_up, results)).await;
+        }
+    }
+
+    async fn put_rest(
+        &self,
+        mut messages: Peekable<impl Iterator<Item = Arc<T>> + Send>,
+        give_up: Instant,
+        results: &mut Vec<Result<(), Error>>,
+    ) {
+        while messages.peek().is_some() {
+            let has_room = Instant::now() < give_up
+                && tokio::select! {
                     biased;
-                    () = self.closed.cancelled() => {}
-                    () = self.room.notified() => continue,
-                    () = tokio::time::sleep_until(give_up) => {}
-                }
+                    () = self.closed.cancelled() => false,
+                    () = self.room.notified() => true,
+                    () = tokio::time::sleep_until(give_up) => false,
+                };
+            if !has_room {
+                // The next one is given up; those behind it may be repetitions, which need no room.
+                messages.next();
+                results.push(Err(if self.closed.is_cancelled() {
+                    Error::Closed
+                } else {
+                    let channel = self.name.clone();
+                    Error::Full { channel }
+                }));
             }
-            // The next one is given up; those behind it may be repetitions, which need no room.
-            messages.next();
-            results.push(Err(if self.closed.is_cancelled() {
-                Error::Closed
-            } else {
-                let channel = self.name.clone();
-                Error::Full { channel }
-            }));
+            self.put_what_fits(&mut messages, results);
         }
     }
 

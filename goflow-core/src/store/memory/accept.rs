@@ -1,12 +1,14 @@
 //! Accepting requests.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
 
 use super::due::set_due;
-use super::tables::{Row, Tables};
+use super::row::Row;
+use super::tables::Tables;
 use super::{Now, uniques};
 use crate::id::TaskId;
 use crate::state::{Live, State};
@@ -46,7 +48,7 @@ impl Tables {
             self.keys
                 .insert(first.namespace.clone(), key.clone(), id, now.instant);
         }
-        let accepted = tasks.iter().zip(holders);
+        let accepted = tasks.iter().zip(or_none(&holders));
         Ok(accepted
             .map(|(spec, holder)| match holder {
                 Some(id) => known(id),
@@ -55,14 +57,17 @@ impl Tables {
             .collect())
     }
 
-    /// For each task the one that has its unique key already, be it an earlier one of these.
+    /// For each task the one that has its unique key already, be it an earlier one of these; empty if none asks for a key.
     fn holders(&self, tasks: &[Arc<TaskSpec>], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
+        if tasks.iter().all(|spec| spec.unique.is_none()) {
+            return Ok(Vec::new());
+        }
         let mut firsts: HashMap<_, TaskId> = HashMap::default();
         let mut holder_of = |spec: &TaskSpec| {
             let (Some(name), Some(unique)) = (uniques::name(spec), &spec.unique) else {
                 return Ok(None);
             };
-            let taken = self.uniques.holder(spec, now.instant);
+            let taken = self.index.uniques.holder(spec, now.instant);
             match (
                 taken.or_else(|| firsts.get(&name).copied()),
                 unique.on_conflict,
@@ -88,7 +93,7 @@ impl Tables {
         let (mut count, mut seen) = (0, HashSet::default());
         let new = tasks
             .iter()
-            .zip(holders)
+            .zip(or_none(holders))
             .filter(|(_, holder)| holder.is_none());
         for (spec, _) in new {
             count += 1;
@@ -96,7 +101,7 @@ impl Tables {
                 return Err(Error::Exists);
             }
         }
-        if self.live.len() + count > limit {
+        if self.index.live.len() + count > limit {
             return Err(Error::Full { limit });
         }
         Ok(())
@@ -109,7 +114,7 @@ impl Tables {
             Start::After(delay) => delay,
             Start::At(time) => Duration::try_from(time - now.shown).unwrap_or_default(),
         };
-        self.uniques.take(&spec, now.instant);
+        self.index.uniques.take(&spec, now.instant);
         let deadline = spec.deadline.map(|deadline| now.deadline(deadline));
         let is_late = deadline.is_some_and(|deadline| deadline.instant <= now.instant);
         let dispatch_now = wait.is_zero() && !is_late;
@@ -125,6 +130,11 @@ impl Tables {
         self.insert(row);
         Accepted { id, dispatch_now }
     }
+}
+
+/// The holders of each task's key; nobody where none was looked for.
+fn or_none(holders: &[Option<TaskId>]) -> impl Iterator<Item = Option<TaskId>> {
+    holders.iter().copied().chain(iter::repeat(None))
 }
 
 /// A task that was there before.

@@ -3,7 +3,8 @@
 use super::Now;
 use super::accept::has_nul;
 use super::due::set_due;
-use super::tables::{Row, Tables};
+use super::row::Row;
+use super::tables::Tables;
 use crate::ambient;
 use crate::limits::clip_error;
 use crate::outcome::{Outcome, Verdict};
@@ -16,7 +17,7 @@ impl Tables {
         if let Some(reason) = unfit(outcome) {
             return Applied::Rejected(reason.to_owned());
         }
-        let Some(mut row) = self.take(outcome.task).or_else(|| self.adopt(outcome)) else {
+        let Some((row, index)) = self.take_out(outcome.task, || adopt(outcome)) else {
             return Applied::Stale;
         };
         let spec = &row.record.spec;
@@ -31,7 +32,7 @@ impl Tables {
             .clamp(now.shown - time::Duration::DAY, now.shown);
         let start = outcome.start();
         if next != Next::Stale {
-            note(&mut row, outcome);
+            note(row, outcome);
         }
         match next {
             Next::Finish(state) => {
@@ -39,7 +40,7 @@ impl Tables {
                     row.record.error = Some(crash_error(row.live.starts));
                     ended = now.shown;
                 }
-                self.finish(row, state, ended, now);
+                index.finish(row, state, ended, now);
                 Applied::Finished(state)
             }
             Next::Wait {
@@ -53,37 +54,33 @@ impl Tables {
                 row.live.unserved = unserved;
                 row.live.waiting = true;
                 row.live.starts = 0;
-                set_due(&mut row, wait, now);
-                self.put(row);
+                set_due(row, wait, now);
+                index.put_back(row);
                 Applied::Waits(wait)
             }
             Next::Started { starts } => {
                 row.live.starts = starts;
                 row.live.last_start = start;
-                self.put(row);
+                index.put_back(row);
                 Applied::Noted
             }
             Next::Stale => {
-                self.put(row);
+                index.put_back(row);
                 Applied::Stale
             }
         }
     }
+}
 
-    /// The row of a task that had none, when the outcome carries it and it has not ended already.
-    fn adopt(&mut self, outcome: &Outcome) -> Option<Box<Row>> {
-        let spec = outcome
-            .spec
-            .as_ref()
-            .filter(|spec| spec.id == outcome.task)?;
-        if self.contains(outcome.task) {
-            return None;
-        }
-        self.live.insert(outcome.task);
-        let mut row = Row::new_live(spec.clone(), outcome.dispatch);
-        row.live.attempt = outcome.attempt;
-        Some(row)
-    }
+/// The row of a task that had none, when the outcome carries it.
+fn adopt(outcome: &Outcome) -> Option<Box<Row>> {
+    let spec = outcome
+        .spec
+        .as_ref()
+        .filter(|spec| spec.id == outcome.task)?;
+    let mut row = Row::new_live(spec.clone(), outcome.dispatch);
+    row.live.attempt = outcome.attempt;
+    Some(row)
 }
 
 /// Why an outcome cannot be kept.

@@ -25,7 +25,11 @@ impl MemoryStore {
             let mut last = None;
             {
                 let tables = self.tables();
-                let slice = tables.finished.range((after, Bound::Unbounded)).take(SLICE);
+                let slice = tables
+                    .index
+                    .finished
+                    .range((after, Bound::Unbounded))
+                    .take(SLICE);
                 for id in slice {
                     last = Some(*id);
                     if let Some(record) = tables.record(*id) {

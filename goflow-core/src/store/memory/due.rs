@@ -1,12 +1,12 @@
 //! What an engine must look at, and when.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Now;
-use super::tables::{Row, Tables};
+use super::index::{Index, move_due};
+use super::row::Row;
+use super::tables::Tables;
 use crate::broker::Tombstone;
 use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
@@ -30,14 +30,14 @@ impl Tables {
                     .get(id)
                     .is_some_and(|row| row.live.waiting || row.has_expired(now))
         };
-        let due = self.due.range(..=last).map(|(_, id)| *id);
+        let due = self.index.due.range(..=last).map(|(_, id)| *id);
         let ids: Vec<_> = due.filter(matters).take(limit).collect();
         let mut due = Due {
             looked_at: ids.len(),
             ..Due::default()
         };
         for id in ids {
-            let Some(mut row) = self.take(id) else {
+            let Some((row, index)) = self.take_out(id, || None) else {
                 continue;
             };
             if row.has_expired(now) {
@@ -46,12 +46,12 @@ impl Tables {
                     dispatch: row.live.dispatch,
                 });
                 row.record.error = Some(EXPIRED_ERROR.to_owned());
-                self.finish(row, State::Expired, now.shown, now);
+                index.finish(row, State::Expired, now.shown, now);
                 continue;
             }
             if !row.live.waiting && held.is_some_and(|held| held.contains(&id)) {
                 row.look_again(HELD_FOR, now);
-                self.put(row);
+                index.put_back(row);
                 continue;
             }
             if row.live.waiting {
@@ -65,7 +65,7 @@ impl Tables {
                 attempt: row.live.attempt,
                 dispatch: row.live.dispatch,
             });
-            self.put(row);
+            index.put_back(row);
         }
         due
     }
@@ -77,17 +77,18 @@ impl Tables {
             && row.live.dispatch == dispatch
         {
             let deadline = row.deadline.map(|deadline| deadline.instant);
-            move_due(&mut self.due, row, deadline);
+            move_due(&mut self.index.due, row, deadline);
         }
     }
 
     /// Makes every row due that the broker was thought to have.
     pub(super) fn redispatch_all(&mut self, now: Now) {
-        for id in &self.live {
+        let Index { live, due, .. } = &mut self.index;
+        for id in live.iter() {
             if let Some(row) = self.rows.get_mut(id)
                 && !row.live.waiting
             {
-                move_due(&mut self.due, row, Some(now.instant));
+                move_due(due, row, Some(now.instant));
             }
         }
     }
@@ -99,26 +100,18 @@ impl Tables {
         now: Now,
     ) -> u64 {
         let place = (queue.clone(), task_type.clone());
-        let Some(ids) = self.unserved.get(&place) else {
+        let Index { unserved, due, .. } = &mut self.index;
+        let Some(ids) = unserved.get(&place) else {
             return 0;
         };
         for id in ids {
             if let Some(row) = self.rows.get_mut(id) {
-                move_due(&mut self.due, row, Some(now.instant));
+                move_due(due, row, Some(now.instant));
                 row.record.due_at = Some(now.shown);
             }
         }
         ids.len() as u64
     }
-}
-
-/// Changes when a row is due that is in the tables.
-fn move_due(index: &mut BTreeSet<(Instant, TaskId)>, row: &mut Row, due: Option<Instant>) {
-    let id = row.record.spec.id;
-    if let Some(before) = std::mem::replace(&mut row.due, due) {
-        index.remove(&(before, id));
-    }
-    index.extend(due.map(|due| (due, id)));
 }
 
 impl Row {

@@ -66,8 +66,8 @@ impl MemoryStore {
                     .any(|state| state.is_terminal() == terminal)
         };
         let most = |wanted| if wanted { usize::MAX } else { 0 };
-        let live = tables.live.range((since, until)).rev().copied();
-        let finished = tables.finished.range((since, until)).rev().copied();
+        let live = tables.index.live.range((since, until)).rev().copied();
+        let finished = tables.index.finished.range((since, until)).rev().copied();
         let mut live = live.take(most(wanted(false))).peekable();
         let mut finished = finished.take(most(wanted(true))).peekable();
         for looked_at in 1.. {
@@ -94,7 +94,12 @@ impl MemoryStore {
             {
                 let tables = self.tables();
                 let mut last = None;
-                for id in tables.live.range((after, Bound::Unbounded)).take(SLICE) {
+                for id in tables
+                    .index
+                    .live
+                    .range((after, Bound::Unbounded))
+                    .take(SLICE)
+                {
                     last = Some(*id);
                     if let Some(record) = tables.record(*id) {
                         count(&mut queues, record, now);
