@@ -28,7 +28,7 @@ pub(crate) const KEYED_SESSION: &str = "
 pub(crate) const QUERY_SESSION: &str = "
     set statement_timeout = '4500ms'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s';
     set tcp_user_timeout = '10s'; set jit = off; set random_page_cost = 1.1; set plan_cache_mode = force_generic_plan;
-    set enable_sort = off";
+    set enable_sort = off; set enable_incremental_sort = off";
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $($text:expr),+ ;)+) => {

@@ -71,9 +71,9 @@ pub(crate) static LISTS: LazyLock<Vec<String>> =
     LazyLock::new(|| ListShape::all().map(list_text).collect());
 
 fn list_text(shape: ListShape) -> String {
+    let by_state = (shape.states == States::Unsuccessful).then_some(("state", "s.wanted"));
     let by_type = shape.task_type.then_some(("type", "$5"));
     let by_queue = shape.queue.then_some(("queue", "$6"));
-    let by_state = (shape.states == States::Unsuccessful).then_some(("state", "s.wanted"));
     let content = |result: &str| {
         format!(
             "case when octet_length(payload) <= $8 then payload else '' end as payload,
@@ -84,30 +84,33 @@ fn list_text(shape: ListShape) -> String {
         "select {}, {} from gf_task where namespace = $1 and id < $2 and id >= $3{}{} order by id desc limit $4",
         live_record!(),
         content("null::bytea as result, false as result_omitted"),
-        equal([by_type, by_queue], None),
+        equal([by_type, by_queue]),
         match shape.states {
             States::Any => "",
             States::Some | States::Unsuccessful => " and state = any($7)",
         },
     );
+    let by_both = by_state.zip(by_type).map(|_| STATE_AND_TYPE);
+    let walked = by_both.or(by_state).or(by_type).or(by_queue);
     // The planner has no say in which index is walked: what it knows of a type that is new is that there are none, and it
-    // would read all of them to sort them.
-    let walked = by_state.or(by_type).or(by_queue);
-    let (page, order) = match walked {
+    // would read all of them to sort them. An equality would make the column a constant, and any index with the id would
+    // have the order then; to be any of one is none.
+    let (of, order) = match walked {
         Some((column, value)) => (
-            format!("({column}, id) < ({value}, $2) and ({column}, id) >= ({value}, $3)"),
-            format!("{column} desc, id desc"),
+            format!("{column} = any(array[{value}]) and "),
+            format!("{column} desc, "),
         ),
-        None => ("id < $2 and id >= $3".to_owned(), "id desc".to_owned()),
+        None => Default::default(),
     };
     let mut history = format!(
-        "select {}, {} from gf_history where namespace = $1 and {page}{}{} order by {order} limit $4",
+        "select {}, {} from gf_history where namespace = $1 and {of}id < $2 and id >= $3{}{}
+            order by {order}id desc limit $4",
         history_record!(),
         content(
             "case when octet_length(result) <= $8 then result end as result,
              coalesce(octet_length(result) > $8, false) as result_omitted"
         ),
-        equal([by_type, by_queue], walked),
+        equal([by_type, by_queue].map(|limit| limit.filter(|_| limit != walked))),
         match shape.states {
             States::Any => "",
             States::Some => " and state = any($7)",
@@ -128,17 +131,16 @@ fn list_text(shape: ListShape) -> String {
     format!("select * from ({rows}) t order by id desc limit $4")
 }
 
-/// A column, and the parameter that it is to be equal to.
+/// A column, and what it is to be equal to.
 type Limit = (&'static str, &'static str);
 
-/// The conditions of these, but for the one whose index is walked. There a pair of the column and the id says it all: an
-/// equality beside it would make the column a constant, any index with the id would have the order then, and a page
-/// further on would be looked for from the first one.
-fn equal(limits: [Option<Limit>; 2], walked: Option<Limit>) -> String {
-    let others = limits.into_iter().filter(|limit| *limit != walked);
-    let conditions = others
-        .flatten()
-        .map(|(column, value)| format!(" and {column} = {value}"));
+/// State and type as one: an index of two columns before the id would have no order that an id bounds.
+const STATE_AND_TYPE: Limit = ("(state || '.' || type)", "s.wanted || '.' || $5");
+
+/// These conditions.
+fn equal(limits: [Option<Limit>; 2]) -> String {
+    let conditions = limits.into_iter().flatten();
+    let conditions = conditions.map(|(column, value)| format!(" and {column} = {value}"));
     conditions.collect()
 }
 

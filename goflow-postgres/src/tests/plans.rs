@@ -299,16 +299,19 @@ async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
         for text in lists_of_history() {
             let arguments = "null, null, null, null, null, null, null, null";
             let plan = list_plan(&mut connection, text, "costs", arguments).await;
-            let column = ["state", "type", "queue"];
-            let column = column.map(|name| format!("({name}, id) <")).into_iter();
-            let mut column = column.filter(|pair| text.contains(pair));
-            let wanted = column.next();
-            let wanted = wanted.map_or("(id <".to_owned(), |pair| format!("ROW{pair}"));
+            let columns = ["(state || '.' || type)", "state", "type", "queue"];
+            let columns = columns.map(|column| format!("{column} = any(array["));
+            let walked = columns.iter().find(|column| text.contains(*column));
+            // In the words of the plan.
+            let wanted = match walked.map(|column| column.split(' ').next().unwrap_or_default()) {
+                Some("(state") => "((((state || '.'::text) || type) = ANY (ARRAY[".to_owned(),
+                Some(column) => format!("(({column} = ANY (ARRAY["),
+                None => "((id <".to_owned(),
+            };
             let found = looks(&plan);
             let is_walk = |condition: &Option<String>| {
-                condition
-                    .as_deref()
-                    .is_some_and(|condition| condition.contains(&wanted))
+                let condition = condition.as_deref().unwrap_or_default();
+                condition.starts_with(&wanted) && condition.ends_with("(id < $2) AND (id >= $3))")
             };
             assert!(
                 found.len() > 10 && found.iter().all(is_walk),
@@ -318,31 +321,68 @@ async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
     }
 }
 
-/// A page far back costs what the first one does: none goes through all that is newer.
+/// A page far back costs what the first one does: none goes through all that is newer. Nor does one of what is new go
+/// through all that is older.
 #[tokio::test]
-async fn a_page_far_back_is_found_where_it_is() {
+async fn a_page_is_found_where_it_is() {
     let bench = Bench::start().await;
     bench.sql(&history(true));
     bench.sql("vacuum analyze gf_history");
     let far_back = bench.sql("select id from gf_history order by id offset 100 limit 1");
+    let recent = bench.sql("select id from gf_history order by id desc offset 100 limit 1");
+    let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
     let mut connection = query_session(&bench.url).await;
     for text in lists_of_history() {
-        let mut pages = async |before: &str| {
-            let (nil, states) = (Uuid::nil(), "array['failed', 'cancelled', 'succeeded']");
-            let arguments =
-                format!("'default', '{before}', '{nil}', 11, 'type-7', 'queue-7', {states}, 16384");
-            let plan = list_plan(&mut connection, text, "analyze, buffers", &arguments).await;
-            assert_eq!(plan["Actual Rows"], 11, "{text}\n{plan:#}");
-            let blocks = ["Shared Hit Blocks", "Shared Read Blocks"];
-            let blocks = blocks.map(|kind| plan[kind].as_u64().unwrap());
-            blocks[0] + blocks[1]
+        let mut page = async |before: &str, since: &str, limit: i32| {
+            let states = "array['failed', 'cancelled', 'succeeded']";
+            let arguments = format!(
+                "'default', '{before}', '{since}', {limit}, 'type-7', 'queue-7', {states}, 16384"
+            );
+            list_plan(&mut connection, text, "analyze, buffers", &arguments).await
         };
-        let (first, back) = (
-            pages(&Uuid::max().to_string()).await,
-            pages(&far_back).await,
+        let (first, back, new) = (
+            page(&max, &nil, 11).await,
+            page(&far_back, &nil, 11).await,
+            page(&max, &recent, 1_000).await,
         );
+        let rows = |plan: &Value| plan["Actual Rows"].as_u64().unwrap();
+        assert_eq!((rows(&first), rows(&back)), (11, 11), "{text}");
+        assert!((10..=101).contains(&rows(&new)), "{text}\n{new:#}");
+        let [first, back, new] = [first, back, new].map(|plan| blocks(&plan));
         assert!(back < first + 50, "{back} blocks after {first}\n{text}");
+        assert!(new < first + 50, "{new} blocks after {first}\n{text}");
     }
+}
+
+/// Blocks of the tables and indexes that a plan was run with.
+fn blocks(plan: &Value) -> u64 {
+    let blocks = ["Shared Hit Blocks", "Shared Read Blocks"];
+    blocks.map(|kind| plan[kind].as_u64().unwrap()).iter().sum()
+}
+
+/// What failed of other types is not gone through.
+#[tokio::test]
+async fn the_failed_tasks_of_a_type_are_not_looked_for_among_all() {
+    let bench = Bench::start().await;
+    bench.sql(&history(false));
+    bench.sql("vacuum analyze gf_history");
+    let mut connection = query_session(&bench.url).await;
+    let of_type = lists_of_history().filter(|text| text.contains("state || '.' || type"));
+    let mut lists = 0;
+    for text in of_type {
+        lists += 1;
+        for (task_type, found) in [("type-7", 0), ("type-10", 11)] {
+            let (nil, max, states) = (Uuid::nil(), Uuid::max(), "array['failed']");
+            let arguments = format!(
+                "'default', '{max}', '{nil}', 11, '{task_type}', 'queue-10', {states}, 16384"
+            );
+            let plan = list_plan(&mut connection, text, "analyze, buffers", &arguments).await;
+            assert_eq!(plan["Actual Rows"], found, "{text}\n{plan:#}");
+            // Of each part of the history the way down its index; 5,000 have failed.
+            assert!(blocks(&plan) < 300, "{task_type}\n{text}\n{plan:#}");
+        }
+    }
+    assert_eq!(lists, 4);
 }
 
 /// Nobody analyzes the parts of the history by himself.
