@@ -180,8 +180,9 @@ impl TaskStore for MemoryStore {
         for some in outcomes.chunks(APPLIED_AT_ONCE) {
             let mut tables = self.tables();
             applied.extend(some.iter().map(|it| tables.apply(it, policy, now)));
-            tables.evict(&self.options, now);
         }
+        // Not before: a task may have ended twice in one batch.
+        self.tables().evict(&self.options, now);
         Ok(applied)
     }
 

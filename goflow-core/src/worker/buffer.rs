@@ -64,10 +64,11 @@ impl<J> Buffer<J> {
         }
     }
 
-    /// Wakes all slots that wait if there are jobs.
+    /// Wakes all slots that wait if there are jobs, and one that is about to.
     pub(super) fn wake_all(&self) {
         if self.len() > 0 {
             self.filled.notify_waiters();
+            self.filled.notify_one();
         }
     }
 

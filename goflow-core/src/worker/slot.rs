@@ -42,11 +42,12 @@ impl Pool {
 
     async fn run(&self, Job { hold, handler }: Job, reporter: &Reporter) {
         let message = hold.message();
-        let in_place = self.is_over_at_once(&hold);
+        let is_cancelled = self.is_entombed(message);
+        let in_place = !is_cancelled && self.is_over_at_once(&hold);
         if !in_place {
             self.buffer.wake_next();
         }
-        if self.is_entombed(message) {
+        if is_cancelled {
             return self.acknowledge(&hold).await;
         }
         if hold.count() > 1 && !self.has_told_of(&hold, reporter).await {
@@ -87,6 +88,7 @@ impl Pool {
                 if !matches!(verdict, Verdict::Succeeded(_))
                     && let Some(checkpoint) = hold.attempt().take_checkpoint()
                 {
+                    self.buffer.wake_next();
                     self.save_checkpoint(message.spec.id, checkpoint).await;
                 }
                 let outcome = self.outcome(message, verdict, Some(started_at));

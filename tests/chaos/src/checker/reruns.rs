@@ -115,10 +115,10 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// What made the task be delivered again: the last deed that could. What an older run that snoozed had in hand may come
-    /// back, too: it belongs to a dispatch of its own.
+    /// What made the task be delivered again: the last deed that could. A run that snoozed belongs to another dispatch than the
+    /// one after it: what it had in hand may come back behind that one, once.
     fn cause(&self, prev: &Ran, older: &[&Ran], next: &Ran) -> Option<&'a Deed> {
-        let snoozed = older.iter().copied().filter(|run| run.snoozed());
+        let snoozed = older.last().copied().filter(|run| run.snoozed());
         let held = std::iter::once(prev).chain(snoozed);
         held.filter_map(|run| self.cause_between(run, next))
             .max_by_key(|deed| deed.from)
@@ -225,14 +225,11 @@ mod tests {
             deeds: vec![&killed],
             names: (1..).zip(&names).collect(),
         };
-        let returned = ran(1, 14 * SECOND, How::Returned);
-        let next = ran(1, 16 * SECOND, How::Returned);
-        let cause = |how| {
-            let first = ran(2, 10 * SECOND, how);
-            workers.cause(&returned, &[&first], &next)
-        };
-        assert_eq!(cause(How::Snoozed), Some(&killed));
+        let [returned, next, later] = [14, 16, 18].map(|at| ran(1, at * SECOND, How::Returned));
+        let [snoozed, stopped] = [How::Snoozed, How::Stopped].map(|how| ran(2, 10 * SECOND, how));
+        assert_eq!(workers.cause(&returned, &[&snoozed], &next), Some(&killed));
+        assert_eq!(workers.cause(&next, &[&snoozed, &returned], &later), None);
         // The run that returned was its second delivery: nobody has the first one in hand any more.
-        assert_eq!(cause(How::Stopped), None);
+        assert_eq!(workers.cause(&returned, &[&stopped], &next), None);
     }
 }
