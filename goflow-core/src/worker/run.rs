@@ -28,7 +28,7 @@ const ABORT_AFTER_DRAIN: Duration = Duration::from_secs(1);
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With an outcome; and how long the handler took, if it ended by itself.
+    /// With an outcome; and how long the handler took, if it ended by itself in a task of its own.
     Verdict(Verdict, Option<Duration>),
     /// The task was cancelled: there is nothing to say any more.
     Cancelled,
@@ -42,12 +42,8 @@ pub(super) fn call(
 ) -> Call {
     let ctx = Ctx::new(attempt.clone(), checkpoint);
     let payload = attempt.message().spec.payload.clone();
-    Box::pin(async move {
-        // What comes before, a wait for a thread for instance, is not its own.
-        let begun = Instant::now();
-        let call = AssertUnwindSafe(async move { handler.call(ctx, payload).await });
-        (call.catch_unwind().await, begun.elapsed())
-    })
+    let call = async move { handler.call(ctx, payload).await };
+    Box::pin(AssertUnwindSafe(call).catch_unwind())
 }
 
 /// Runs the call in place, as far as it comes without waiting; none if it has to be [watched](watch) from there on.
@@ -56,7 +52,7 @@ pub(super) fn call(
 /// be taken over by another one until it is done.
 pub(super) async fn try_at_once(call: &mut Call) -> Option<End> {
     match futures_util::poll!(call) {
-        Poll::Ready((ended, took)) => Some(End::Verdict(verdict(ended), Some(took))),
+        Poll::Ready(ended) => Some(End::Verdict(verdict(ended), None)),
         Poll::Pending => None,
     }
 }
@@ -65,7 +61,11 @@ pub(super) async fn try_at_once(call: &mut Call) -> Option<End> {
 /// keeps to itself is not the one that watches the time.
 pub(super) async fn watch(call: Call, attempt: &Attempt, leave: &CancellationToken) -> End {
     let spec = &attempt.message().spec;
-    let mut run = Run(tokio::spawn(call));
+    let mut run = Run(tokio::spawn(async move {
+        // The wait for a thread is not its own.
+        let begun = Instant::now();
+        (call.await, begun.elapsed())
+    }));
     let ending = attempt.ending();
     tokio::select! {
         biased;
@@ -116,8 +116,8 @@ async fn silent(limit: Option<Duration>, attempt: &Attempt) -> Duration {
 /// What came of a call: an answer, or a panic.
 type Ended = Result<Result<Content, HandlerError>, Box<dyn Any + Send>>;
 
-/// A call of a handler, which says how long it took.
-pub(super) type Call = Pin<Box<dyn Future<Output = (Ended, Duration)> + Send>>;
+/// A call of a handler.
+pub(super) type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 fn verdict(ended: Ended) -> Verdict {
     match ended {
