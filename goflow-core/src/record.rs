@@ -51,6 +51,31 @@ pub struct TaskRecord {
     pub result_omitted: bool,
 }
 
+impl TaskRecord {
+    /// Of a task that was just accepted: queued for its first attempt, and not dispatched yet.
+    pub fn new(spec: Arc<TaskSpec>) -> Self {
+        Self {
+            state: State::Queued,
+            attempt: 1,
+            max_attempts: spec.max_attempts,
+            spec,
+            dispatch: 0,
+            result: None,
+            error: None,
+            attempts: Vec::new(),
+            worker: None,
+            crashes: 0,
+            unserved: false,
+            progress: None,
+            due_at: None,
+            started_at: None,
+            finished_at: None,
+            payload_omitted: false,
+            result_omitted: false,
+        }
+    }
+}
+
 /// Content larger than this is left out of lists, in bytes.
 pub const MAX_LISTED_CONTENT: usize = 16 * 1024;
 

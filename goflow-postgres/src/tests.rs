@@ -5,6 +5,7 @@ use goflow_core::state::Policy;
 use goflow_core::store::{Applied, NewTasks};
 use goflow_core::{Content, TaskId, TaskSpec, TaskStore, WorkerId};
 use goflow_test_servers::Postgres;
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -40,6 +41,16 @@ impl Bench {
     fn sql(&self, sql: &str) -> String {
         self.server.execute(&self.url, sql).unwrap()
     }
+}
+
+/// A connection with these settings.
+async fn session(url: &str, settings: &'static str) -> PgConnection {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(settings)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
 }
 
 fn spec() -> TaskSpec {

@@ -13,9 +13,10 @@ use tracing::{Instrument, debug, info_span, warn};
 use super::held::Hold;
 use super::pool::{Job, Pool};
 use super::report::Reporter;
-use super::run::{self, End};
+use super::run::{self, Call, End};
 use crate::ambient;
 use crate::broker::acks;
+use crate::ctx::Attempt;
 use crate::faults::{self, Bug, Point};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Verdict};
@@ -65,22 +66,8 @@ impl Pool {
         if faults::planted(Bug::AckBeforeCommit) {
             self.acknowledge(&hold).await;
         }
-        let mut call = run::call(handler, hold.attempt(), checkpoint);
-        let at_once = match in_place {
-            true => run::try_at_once(&mut call).await,
-            false => None,
-        };
-        let end = match at_once {
-            Some(end) => end,
-            None => {
-                if in_place {
-                    // It was not what it was taken for.
-                    self.buffer.wake_next();
-                }
-                run::watch(call, hold.attempt(), &self.leaving).await
-            }
-        };
-        match end {
+        let call = run::call(handler, hold.attempt(), checkpoint);
+        match self.attempt(call, hold.attempt(), in_place).await {
             End::Verdict(verdict, took) => {
                 faults::point(Point::AfterHandler);
                 self.pace.note(took.unwrap_or_else(|| started.elapsed()));
@@ -99,6 +86,18 @@ impl Pool {
                 self.acknowledge(&hold).await;
             }
         }
+    }
+
+    /// Runs the call to its end; `in_place` for as long as it does not wait.
+    async fn attempt(&self, mut call: Call, attempt: &Attempt, in_place: bool) -> End {
+        if in_place {
+            if let Some(end) = run::try_at_once(&mut call).await {
+                return end;
+            }
+            // It was not what it was taken for.
+            self.buffer.wake_next();
+        }
+        run::watch(call, attempt, &self.leaving).await
     }
 
     /// Whether a delivery is likely to be over before another slot could get at the next one: tasks end at once, and for this

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use goflow_core::record::{Filter, PageRequest};
 use goflow_core::{KvStore, State};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::*;
 use crate::sql;
@@ -58,11 +58,7 @@ async fn no_question_reads_a_million_tasks() {
     println!("filled in {:?}", begun.elapsed());
     let filled = filled(&bench);
     assert!(filled.len() >= 5, "{filled:?}");
-    let mut connection = PgConnection::connect(&bench.url).await.unwrap();
-    sqlx::raw_sql(sql::QUERY_SESSION)
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let mut connection = session(&bench.url, sql::QUERY_SESSION).await;
     let id = bench
         .sql("select id from gf_history where finished_at < now() - interval '3 days' limit 1");
     let mut calls = vec![

@@ -3,7 +3,7 @@
 use goflow_core::State;
 use goflow_core::record::{Filter, PageRequest};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use time::Duration;
 
 use super::*;
@@ -51,7 +51,7 @@ fn reads_everything(bench: &Bench, plan: &str) -> Option<String> {
 async fn no_query_reads_all_of_the_history() {
     let bench = Bench::start().await;
     bench.sql(FILL);
-    let mut connection = query_session(&bench.url).await;
+    let mut connection = session(&bench.url, sql::QUERY_SESSION).await;
     let id: Uuid = sqlx::query_scalar("select id from gf_history limit 1")
         .fetch_one(&mut connection)
         .await
@@ -169,11 +169,7 @@ async fn changes_do_not_read_all_of_a_table_whatever_it_is_taken_for() {
             .replace("rows 5000", &filled(5_000));
         let steps = format!("alter table gf_task set (autovacuum_enabled = off); {steps}");
         bench.server.execute(&url, &steps).unwrap();
-        let mut connection = PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sql::KEYED_SESSION)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        let mut connection = session(&url, sql::KEYED_SESSION).await;
         for (at, text) in by_id.into_iter().chain(by_time).enumerate() {
             let prepare = AssertSqlSafe(format!("prepare s{at} as {text}"));
             sqlx::raw_sql(prepare)
@@ -236,16 +232,6 @@ fn history(alike: bool) -> String {
     }
 }
 
-/// A connection as lists use it.
-async fn query_session(url: &str) -> PgConnection {
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    sqlx::raw_sql(sql::QUERY_SESSION)
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection
-}
-
 /// The plan that a session keeps for a list, of which it had none before.
 async fn list_plan(
     connection: &mut PgConnection,
@@ -273,6 +259,17 @@ fn lists_of_history() -> impl Iterator<Item = &'static String> {
     sql::LISTS.iter().filter(|it| it.contains("gf_history"))
 }
 
+/// What a list asks of the column whose index it walks, as it is written, and as a plan has it.
+const WALKS: [(&str, &str); 4] = [
+    (
+        "(state || '.' || type) = any(array[",
+        "((((state || '.'::text) || type) = ANY (ARRAY[",
+    ),
+    ("state = any(array[", "((state = ANY (ARRAY["),
+    ("type = any(array[", "((type = ANY (ARRAY["),
+    ("queue = any(array[", "((queue = ANY (ARRAY["),
+];
+
 /// A type that is new when the planner last looked is none for it: it must not read all of its tasks, and sort them.
 #[tokio::test]
 async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
@@ -295,23 +292,16 @@ async fn lists_walk_an_index_whatever_the_history_is_taken_for() {
             .replace("rows", &history(false))
             .replace("alike", &history(true));
         bench.server.execute(&url, &steps).unwrap();
-        let mut connection = query_session(&url).await;
+        let mut connection = session(&url, sql::QUERY_SESSION).await;
         for text in lists_of_history() {
             let arguments = "null, null, null, null, null, null, null, null";
             let plan = list_plan(&mut connection, text, "costs", arguments).await;
-            let columns = ["(state || '.' || type)", "state", "type", "queue"];
-            let columns = columns.map(|column| format!("{column} = any(array["));
-            let walked = columns.iter().find(|column| text.contains(*column));
-            // In the words of the plan.
-            let wanted = match walked.map(|column| column.split(' ').next().unwrap_or_default()) {
-                Some("(state") => "((((state || '.'::text) || type) = ANY (ARRAY[".to_owned(),
-                Some(column) => format!("(({column} = ANY (ARRAY["),
-                None => "((id <".to_owned(),
-            };
+            let walked = WALKS.iter().find(|(written, _)| text.contains(written));
+            let wanted = walked.map_or("((id <", |(_, planned)| planned);
             let found = looks(&plan);
             let is_walk = |condition: &Option<String>| {
                 let condition = condition.as_deref().unwrap_or_default();
-                condition.starts_with(&wanted) && condition.ends_with("(id < $2) AND (id >= $3))")
+                condition.starts_with(wanted) && condition.ends_with("(id < $2) AND (id >= $3))")
             };
             assert!(
                 found.len() > 10 && found.iter().all(is_walk),
@@ -331,7 +321,7 @@ async fn a_page_is_found_where_it_is() {
     let far_back = bench.sql("select id from gf_history order by id offset 100 limit 1");
     let recent = bench.sql("select id from gf_history order by id desc offset 100 limit 1");
     let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
-    let mut connection = query_session(&bench.url).await;
+    let mut connection = session(&bench.url, sql::QUERY_SESSION).await;
     for text in lists_of_history() {
         let mut page = async |before: &str, since: &str, limit: i32| {
             let states = "array['failed', 'cancelled', 'succeeded']";
@@ -366,7 +356,7 @@ async fn the_failed_tasks_of_a_type_are_not_looked_for_among_all() {
     let bench = Bench::start().await;
     bench.sql(&history(false));
     bench.sql("vacuum analyze gf_history");
-    let mut connection = query_session(&bench.url).await;
+    let mut connection = session(&bench.url, sql::QUERY_SESSION).await;
     let of_type = lists_of_history().filter(|text| text.contains("state || '.' || type"));
     let mut lists = 0;
     for text in of_type {

@@ -11,7 +11,7 @@ use super::row::Row;
 use super::tables::Tables;
 use super::{Now, uniques};
 use crate::id::TaskId;
-use crate::state::{Live, State};
+use crate::state::State;
 use crate::store::{Accepted, DISPATCH_DEADLINE, Error, NewTasks};
 use crate::task::{Start, TaskSpec};
 use crate::unique::OnConflict;
@@ -118,7 +118,7 @@ impl Tables {
         let deadline = spec.deadline.map(|deadline| now.deadline(deadline));
         let is_late = deadline.is_some_and(|deadline| deadline.instant <= now.instant);
         let dispatch_now = wait.is_zero() && !is_late;
-        let mut row = Row::new_live(spec, u32::from(dispatch_now));
+        let mut row = Row::new(spec, u32::from(dispatch_now));
         row.deadline = deadline;
         if dispatch_now {
             row.look_again(DISPATCH_DEADLINE, now);
@@ -142,24 +142,6 @@ fn known(id: TaskId) -> Accepted {
     Accepted {
         id,
         dispatch_now: false,
-    }
-}
-
-impl Row {
-    /// The row of a queued task that had no outcome yet.
-    pub(super) fn new_live(spec: Arc<TaskSpec>, dispatch: u32) -> Box<Self> {
-        let live = Live {
-            state: State::Queued,
-            attempt: 1,
-            max_attempts: spec.max_attempts,
-            dispatch,
-            waiting: false,
-            starts: 0,
-            last_start: None,
-            unserved: 0,
-            backoff: spec.backoff.clone(),
-        };
-        Self::new(spec, live)
     }
 }
 

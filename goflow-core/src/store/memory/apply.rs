@@ -78,7 +78,7 @@ fn adopt(outcome: &Outcome) -> Option<Box<Row>> {
         .spec
         .as_ref()
         .filter(|spec| spec.id == outcome.task)?;
-    let mut row = Row::new_live(spec.clone(), outcome.dispatch);
+    let mut row = Row::new(spec.clone(), outcome.dispatch);
     row.live.attempt = outcome.attempt;
     Some(row)
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Now;
 use crate::record::TaskRecord;
-use crate::state::Live;
+use crate::state::{Live, State};
 use crate::task::TaskSpec;
 
 /// A task.
@@ -24,29 +24,22 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(spec: Arc<TaskSpec>, live: Live) -> Box<Self> {
-        let record = TaskRecord {
-            spec,
-            state: live.state,
-            attempt: live.attempt,
-            max_attempts: live.max_attempts,
-            dispatch: live.dispatch,
-            result: None,
-            error: None,
-            attempts: Vec::new(),
-            worker: None,
-            crashes: 0,
-            unserved: false,
-            progress: None,
-            due_at: None,
-            started_at: None,
-            finished_at: None,
-            payload_omitted: false,
-            result_omitted: false,
+    /// Of a queued task that had no outcome yet.
+    pub(super) fn new(spec: Arc<TaskSpec>, dispatch: u32) -> Box<Self> {
+        let live = Live {
+            state: State::Queued,
+            attempt: 1,
+            max_attempts: spec.max_attempts,
+            dispatch,
+            waiting: false,
+            starts: 0,
+            last_start: None,
+            unserved: 0,
+            backoff: spec.backoff.clone(),
         };
         Box::new(Self {
             live,
-            record,
+            record: TaskRecord::new(spec),
             due: None,
             deadline: None,
             finished: None,

@@ -32,23 +32,10 @@ impl Case {
 
     fn record(&self, state: State, attempt: u32, dispatch: u32) -> TaskRecord {
         TaskRecord {
-            spec: self.spec.clone().into(),
             state,
             attempt,
-            max_attempts: self.spec.max_attempts,
             dispatch,
-            result: None,
-            error: None,
-            attempts: Vec::new(),
-            worker: None,
-            crashes: 0,
-            unserved: false,
-            progress: None,
-            due_at: None,
-            started_at: None,
-            finished_at: None,
-            payload_omitted: false,
-            result_omitted: false,
+            ..TaskRecord::new(self.spec.clone().into())
         }
     }
 
