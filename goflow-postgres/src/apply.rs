@@ -61,11 +61,7 @@ impl PostgresStore {
         outcomes: &[&Outcome],
         policy: &Policy,
     ) -> Result<Vec<Applied>, Error> {
-        let done = match self.succeed(outcomes).await {
-            Ok(done) => done,
-            Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => HashSet::default(),
-            Err(error) => return Err(translate("apply", error)),
-        };
+        let done = self.succeed(outcomes).await?;
         let is_done = |outcome: &Outcome| done.contains(&outcome.task.as_uuid());
         let rest: Vec<_> = outcomes
             .iter()

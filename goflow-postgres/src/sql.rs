@@ -162,7 +162,7 @@ statements! {
 
     /// Keeps others from making a row of these ids.
     LOCK_IDS = "
-        select pg_advisory_xact_lock(hashtextextended(id::text, 0))
+        select count(pg_advisory_xact_lock(hashtextextended(id::text, 0)))
         from (select id from unnest($1::uuid[]) as t (id) order by id) t";
     /// Locks rows and gives what decides.
     LOCK_ROWS = "
@@ -220,15 +220,9 @@ statements! {
         returning id";
     /// Forgets the failed attempts of tasks that took theirs into the history.
     DELETE_ATTEMPTS = "delete from gf_attempt where id = any($1)";
-    /// Puts tasks into the history that never had a row, succeeded at their first attempt and ask for nothing unusual.
-    SUCCEED_ROWLESS = "
-        insert into gf_history (", plain!(), ", attempt, attempt_limit, dispatch, state, result, result_content_type,
-            worker, crashes, started_at, finished_at, class)
-        select ", plain!(), ", 1, max_attempts, dispatch, 'succeeded', result, result_content_type, worker, 0, started_at,
-            least(greatest(ended, now() - interval '1 day'), now()), $15
-        from unnest(", plain_arrays!(), ", $9::int[], $10::bytea[], $11::text[], $12::uuid[], $13::timestamptz[],
-                $14::timestamptz[])
-            as f (", plain!(), ", dispatch, result, result_content_type, worker, started_at, ended)";
+    /// Puts tasks into the history that never had a row, succeeded at their first attempt and ask for nothing unusual. None
+    /// of them, and false, if one has a row, or has ended: their ids lie between `$16` and `$17`, and none ended before `$18`.
+    SUCCEED_ROWLESS = "select gf_succeed_rowless(", plain_arrays!(), ", $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
     /// Puts tasks into the history that never had a row.
     FINISH_ROWLESS = "
         insert into gf_history (", spec!(), ", attempt, attempt_limit, dispatch, state, result,

@@ -1,13 +1,12 @@
 //! Tasks that have no row until an outcome makes one.
 
-use goflow_core::State;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::decide::{Fate, Pending};
 use super::finish::LastError;
 use super::write::{Tx, last_error};
-use crate::columns::{PlainColumns, SpecColumns, int, is_plain, micros};
+use crate::columns::{SpecColumns, int, micros};
 use crate::options::Options;
 use crate::rows::AttemptJson;
 use crate::sql;
@@ -66,65 +65,6 @@ impl<'a> Rowless<'a> {
             .bind(self.worker)
             .bind(self.started_at)
             .bind(self.wait)
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
-    }
-}
-
-/// Tasks that ended before they had a row, in the way most do.
-#[derive(Default)]
-pub(super) struct RowlessSuccesses<'a> {
-    spec: PlainColumns<'a>,
-    dispatch: Vec<i32>,
-    result: Vec<&'a [u8]>,
-    result_content_type: Vec<&'a str>,
-    worker: Vec<Option<Uuid>>,
-    started_at: Vec<Option<OffsetDateTime>>,
-    ended: Vec<OffsetDateTime>,
-}
-
-impl<'a> RowlessSuccesses<'a> {
-    /// Takes a task if it is one of those.
-    pub(super) fn take(&mut self, task: &'a Pending<'_>) -> bool {
-        let (
-            Some(spec),
-            Fate::Finished {
-                state: State::Succeeded,
-                result: Some(result),
-                ended: Some(ended),
-            },
-        ) = (task.rowless, &task.fate)
-        else {
-            return false;
-        };
-        let first = task.live.attempt == 1 && task.failures.is_empty();
-        if !first || task.crashes(State::Succeeded) > 0 || !is_plain(spec) {
-            return false;
-        }
-        self.spec.push(spec);
-        self.dispatch.push(int(task.live.dispatch));
-        self.result.push(&result.bytes);
-        self.result_content_type.push(&result.content_type);
-        self.worker.push(task.worker.map(|worker| worker.0));
-        self.started_at.push(task.started_at);
-        self.ended.push(*ended);
-        true
-    }
-
-    pub(super) async fn write(self, tx: &mut Tx<'_>, class: i16) -> Result<(), sqlx::Error> {
-        if self.spec.is_empty() {
-            return Ok(());
-        }
-        self.spec
-            .bind(sqlx::query(sql::SUCCEED_ROWLESS))
-            .bind(self.dispatch)
-            .bind(self.result)
-            .bind(self.result_content_type)
-            .bind(self.worker)
-            .bind(self.started_at)
-            .bind(self.ended)
-            .bind(class)
             .execute(&mut **tx)
             .await?;
         Ok(())

@@ -1,13 +1,112 @@
 //! The common case, in one statement: a success of the first attempt of a task that asks for nothing unusual.
 
 use foldhash::HashSet;
-use goflow_core::State;
 use goflow_core::outcome::{Outcome, Verdict};
+use goflow_core::store::Error;
+use goflow_core::{Content, State, TaskSpec};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::columns::{PlainColumns, Prepared, int, is_plain};
+use crate::error::{Kind, kind, translate};
+use crate::read::finished_since;
 use crate::sql;
 use crate::store::PostgresStore;
+
+impl PostgresStore {
+    /// Records what it can of the common case; gives those tasks. What it leaves is for somebody to decide who looks
+    /// at the rows. The statements obey [`Live::next`](goflow_core::state::Live::next): a task that has not ended and
+    /// counts the attempt takes its success.
+    pub(crate) async fn succeed(&self, outcomes: &[&Outcome]) -> Result<HashSet<Uuid>, Error> {
+        let mut successes = Successes::default();
+        let mut rowless = RowlessSuccesses::default();
+        for (outcome, result) in first_successes(outcomes) {
+            match &outcome.spec {
+                None => successes.push(outcome, result),
+                Some(spec) if spec.id == outcome.task && is_plain(spec) => {
+                    rowless.push(spec, outcome, result);
+                }
+                Some(_) => {}
+            }
+        }
+        let mut done = HashSet::default();
+        for recorded in [
+            self.succeed_rows(successes).await,
+            self.succeed_rowless(rowless).await,
+        ] {
+            match recorded {
+                Ok(recorded) => done.extend(recorded),
+                Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => {}
+                Err(error) => return Err(translate("apply", error)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Moves the rows of those whose row counts the attempt; gives these.
+    async fn succeed_rows(&self, mut successes: Successes<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        if successes.id.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut taken = self.at_hand.take().await?;
+        let ids = std::mem::take(&mut successes.id);
+        let query = successes.bind(sqlx::query(sql::SUCCEED).bind(ids));
+        let done: Vec<Uuid> = query
+            .bind(self.days_of_success())
+            .try_map(|row: PgRow| row.try_get(0))
+            .fetch_all(taken.connection())
+            .await?;
+        self.at_hand.keep(taken);
+        self.live
+            .add(-i64::try_from(done.len()).unwrap_or(i64::MAX));
+        Ok(done)
+    }
+
+    /// Makes the records of those that have no row; of all of them or, if one has a row after all or has ended, of none.
+    async fn succeed_rowless(
+        &self,
+        mut rowless: RowlessSuccesses<'_>,
+    ) -> Result<Vec<Uuid>, sqlx::Error> {
+        let ids = std::mem::take(&mut rowless.successes.id);
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+            return Ok(ids);
+        };
+        let mut taken = self.at_hand.take().await?;
+        let query = rowless.spec.bind(sqlx::query(sql::SUCCEED_ROWLESS));
+        let query = rowless.successes.bind(query.bind(rowless.dispatch));
+        let all: bool = query
+            .bind(self.days_of_success())
+            .bind(first)
+            .bind(last)
+            .bind(finished_since((*first).into()))
+            .fetch_one(taken.connection())
+            .await?
+            .try_get(0)?;
+        self.at_hand.keep(taken);
+        Ok(if all { ids } else { Vec::new() })
+    }
+
+    fn days_of_success(&self) -> i16 {
+        self.options.retention(State::Succeeded, None).days()
+    }
+}
+
+/// Successes of first attempts that are the only outcome of their task here, in the order of the ids.
+fn first_successes<'a>(outcomes: &[&'a Outcome]) -> Vec<(&'a Outcome, &'a Content)> {
+    let mut sorted = outcomes.to_vec();
+    sorted.sort_unstable_by_key(|outcome| outcome.task);
+    let of_tasks = sorted.chunk_by(|a, b| a.task == b.task);
+    let successes = of_tasks.filter_map(|of_task| match of_task {
+        [outcome] if outcome.attempt == 1 => match &outcome.verdict {
+            Verdict::Succeeded(result) => Some((*outcome, result)),
+            _ => None,
+        },
+        _ => None,
+    });
+    successes.collect()
+}
 
 /// First successes as arrays of columns.
 #[derive(Default)]
@@ -21,59 +120,41 @@ struct Successes<'a> {
 }
 
 impl<'a> Successes<'a> {
-    /// Those that may be the only outcome of their task, in the order of their ids.
-    fn among(outcomes: &[&'a Outcome]) -> Self {
-        let mut sorted = outcomes.to_vec();
-        sorted.sort_unstable_by_key(|outcome| outcome.task);
-        let mut successes = Self::default();
-        for of_task in sorted.chunk_by(|a, b| a.task == b.task) {
-            let [outcome] = of_task else {
-                continue;
-            };
-            let Verdict::Succeeded(content) = &outcome.verdict else {
-                continue;
-            };
-            if outcome.attempt != 1 || outcome.spec.is_some() {
-                continue;
-            }
-            successes.id.push(outcome.task.as_uuid());
-            successes.result.push(&content.bytes);
-            successes.result_content_type.push(&content.content_type);
-            successes.worker.push(outcome.worker.0);
-            successes.started_at.push(outcome.started_at);
-            successes.ended.push(outcome.finished_at);
-        }
-        successes
+    fn push(&mut self, outcome: &'a Outcome, result: &'a Content) {
+        self.id.push(outcome.task.as_uuid());
+        self.result.push(&result.bytes);
+        self.result_content_type.push(&result.content_type);
+        self.worker.push(outcome.worker.0);
+        self.started_at.push(outcome.started_at);
+        self.ended.push(outcome.finished_at);
+    }
+
+    /// Binds all but the ids.
+    fn bind<'q>(self, query: Prepared<'q>) -> Prepared<'q>
+    where
+        'a: 'q,
+    {
+        query
+            .bind(self.result)
+            .bind(self.result_content_type)
+            .bind(self.worker)
+            .bind(self.started_at)
+            .bind(self.ended)
     }
 }
 
-impl PostgresStore {
-    /// Records what it can of the common case; gives those tasks. What it leaves is for somebody to decide who looks
-    /// at the rows. This statement obeys [`Live::next`](goflow_core::state::Live::next): a row that is there and
-    /// counts the attempt takes its success.
-    pub(super) async fn succeed(
-        &self,
-        outcomes: &[&Outcome],
-    ) -> Result<HashSet<Uuid>, sqlx::Error> {
-        let successes = Successes::among(outcomes);
-        if successes.id.is_empty() {
-            return Ok(HashSet::default());
-        }
-        let class = self.options.retention(State::Succeeded, None).days();
-        let mut taken = self.at_hand.take().await?;
-        let done: Vec<Uuid> = sqlx::query_scalar(sql::SUCCEED)
-            .bind(successes.id)
-            .bind(successes.result)
-            .bind(successes.result_content_type)
-            .bind(successes.worker)
-            .bind(successes.started_at)
-            .bind(successes.ended)
-            .bind(class)
-            .fetch_all(taken.connection())
-            .await?;
-        self.at_hand.keep(taken);
-        self.live
-            .add(-i64::try_from(done.len()).unwrap_or(i64::MAX));
-        Ok(done.into_iter().collect())
+/// First successes of tasks that have no row.
+#[derive(Default)]
+struct RowlessSuccesses<'a> {
+    spec: PlainColumns<'a>,
+    dispatch: Vec<i32>,
+    successes: Successes<'a>,
+}
+
+impl<'a> RowlessSuccesses<'a> {
+    fn push(&mut self, spec: &'a TaskSpec, outcome: &'a Outcome, result: &'a Content) {
+        self.spec.push(spec);
+        self.dispatch.push(int(outcome.dispatch));
+        self.successes.push(outcome, result);
     }
 }

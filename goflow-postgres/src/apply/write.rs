@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::decide::{Fate, Pending};
 use super::finish::{Finish, FinishColumns, LastError};
-use super::rowless::{Rowless, RowlessEnds, RowlessSuccesses};
+use super::rowless::{Rowless, RowlessEnds};
 use crate::columns::{int, micros};
 use crate::options::Options;
 use crate::sql;
@@ -27,14 +27,12 @@ pub(super) async fn all(
     let mut waits = Updates::default();
     let mut started = Updates::default();
     let mut rowless = Rowless::default();
-    let mut rowless_successes = RowlessSuccesses::default();
     let mut rowless_ends = RowlessEnds::default();
     let mut failures = Failures::default();
     let mut growth = 0;
     for (id, task) in pending {
         match (&task.fate, task.rowless) {
             (Fate::Unchanged, _) => {}
-            (Fate::Finished { .. }, Some(_)) if rowless_successes.take(task) => {}
             (Fate::Finished { .. }, Some(_)) => rowless_ends.push(task, options)?,
             (
                 Fate::Finished {
@@ -78,8 +76,6 @@ pub(super) async fn all(
     waits.write_waits(tx).await?;
     started.write_started(tx).await?;
     rowless.write(tx).await?;
-    let class = options.retention(State::Succeeded, None).days();
-    rowless_successes.write(tx, class).await?;
     rowless_ends.write(tx).await?;
     Ok(growth)
 }

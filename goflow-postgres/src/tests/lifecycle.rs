@@ -69,6 +69,64 @@ async fn retention_is_a_class() {
     assert_eq!(bench.sql(strays), "0");
 }
 
+/// Tasks without a row get their records together. If one of them has ended, or has a row after all, each is looked at.
+#[tokio::test]
+async fn what_has_no_row_is_recorded_once() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let rowless = |spec: TaskSpec| Outcome {
+        dispatch: 3,
+        spec: Some(spec.clone().into()),
+        ..success(spec.id)
+    };
+    let done = Applied::Finished(State::Succeeded);
+    let (first, second) = (rowless(of_type("a")), rowless(of_type("b")));
+    let together = store.succeed(&[&first, &second]).await.unwrap();
+    let both = [first.task.as_uuid(), second.task.as_uuid()];
+    assert_eq!(together, both.into_iter().collect());
+    let recorded = "select string_agg(concat_ws(' ', type, attempt, attempt_limit, dispatch, crashes, state, class), ', '
+        order by id) from gf_history";
+    let alike = "3 3 0 succeeded 7";
+    assert_eq!(bench.sql(recorded), format!("a 1 {alike}, b 1 {alike}"));
+
+    let fresh = rowless(of_type("c"));
+    let answers = apply(&store, vec![first, fresh]).await;
+    assert_eq!(answers, [Applied::Stale, done.clone()]);
+
+    let with_row = of_type("d");
+    accept(&store, with_row.clone()).await;
+    let fresh = rowless(of_type("e"));
+    // Of a dispatch that the row does not count; a success of its attempt all the same.
+    let answers = apply(&store, vec![rowless(with_row), fresh]).await;
+    assert_eq!(answers, [done.clone(), done]);
+    let types = "select string_agg(type, '' order by id) from gf_history";
+    assert_eq!(bench.sql(types), "abcde");
+    assert_eq!(bench.sql("select count(*) from gf_task"), "0");
+}
+
+/// More of others than of its own lie between the ids of a batch: each id is looked up.
+#[tokio::test]
+async fn what_lies_between_does_not_count() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let rowless = |spec: TaskSpec| Outcome {
+        spec: Some(spec.clone().into()),
+        ..success(spec.id)
+    };
+    let first = rowless(spec());
+    let mut between = Vec::new();
+    for _ in 0..20 {
+        accept(&store, spec()).await;
+        between.push(success(accept(&store, spec()).await));
+    }
+    apply(&store, between).await;
+    let batch = vec![first, rowless(spec())];
+    let done = Applied::Finished(State::Succeeded);
+    assert_eq!(apply(&store, batch.clone()).await, [done.clone(), done]);
+    assert_eq!(apply(&store, batch).await, [Applied::Stale, Applied::Stale]);
+    assert_eq!(bench.sql("select count(*) from gf_history"), "22");
+}
+
 /// Keys that are over are cleaned up; one whose task is gone keeps nobody out.
 #[tokio::test]
 async fn keys_do_not_pile_up() {
