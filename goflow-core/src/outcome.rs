@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::content::Content;
 use crate::id::{Route, TaskId, WorkerId};
-use crate::task::TaskSpec;
+use crate::task::{TaskSpec, first, is_first};
 
 /// One worker's word on one dispatched attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +17,10 @@ pub struct Outcome {
     /// The task.
     pub task: TaskId,
     /// The attempt it speaks of: the fence of terminal outcomes.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,
     /// The dispatch it speaks of: with the attempt, the fence of all others.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub dispatch: u32,
     /// What happened.
     pub verdict: Verdict,

@@ -217,6 +217,7 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Failed attempts after which the task has failed.
+    #[serde(default = "usual_attempts", skip_serializing_if = "is_usual_attempts")]
     pub max_attempts: u32,
     /// The wait between a failed attempt and the next.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -273,6 +274,23 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn usual_attempts() -> u32 {
+    DEFAULT_MAX_ATTEMPTS
+}
+
+fn is_usual_attempts(attempts: &u32) -> bool {
+    *attempts == DEFAULT_MAX_ATTEMPTS
+}
+
+/// The number of an attempt, or of a dispatch, that is left out.
+pub(crate) fn first() -> u32 {
+    1
+}
+
+pub(crate) fn is_first(number: &u32) -> bool {
+    *number == first()
+}
+
 /// When a task ends as expired, by the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -298,17 +316,28 @@ pub enum Start {
     At(OffsetDateTime),
 }
 
+fn yes() -> bool {
+    true
+}
+
+fn is_true(answer: &bool) -> bool {
+    *answer
+}
+
 /// The message that asks a worker for one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskMessage {
     /// The task.
     pub spec: Arc<TaskSpec>,
     /// Which attempt this is, from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,
     /// Which decision to dispatch sent this message, from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub dispatch: u32,
     /// Where the outcome goes.
     pub route: Route,
     /// Whether the store holds a row of the task. Without one, outcomes carry what the row would need.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub recorded: bool,
 }
