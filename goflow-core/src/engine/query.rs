@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::{AGES, Core, Engine, Health, QueueStatus, Record, WorkerSeen};
+use crate::ambient;
 use crate::broker::Tombstone;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -18,6 +19,12 @@ const POLL_FIRST: Duration = Duration::from_millis(250);
 
 /// And later this often.
 const POLL_MOST: Duration = Duration::from_secs(2);
+
+/// A task that was pushed less than this ago has hardly ended. Less than [it is remembered](super::waiters) that one has.
+const YOUNG: Duration = Duration::from_millis(25);
+
+/// How long a wait for such a task relies on being told.
+const RELIED_ON: Duration = Duration::from_millis(25);
 
 impl Engine {
     /// A record, with what heartbeats tell laid over it.
@@ -111,6 +118,14 @@ impl Core {
         }
         let deadline = Instant::now() + timeout.min(AGES);
         let waiter = self.waiters.register(id);
+        if is_young(id) {
+            let woken = waiter.woken();
+            if !waiter.has_ended() {
+                let told = self.stopping.run_until_cancelled(woken);
+                // Told or not, the store has the last word.
+                drop(tokio::time::timeout_at(deadline.min(Instant::now() + RELIED_ON), told).await);
+            }
+        }
         let mut poll = POLL_FIRST;
         let looked = loop {
             let woken = waiter.woken();
@@ -246,5 +261,30 @@ impl Core {
             });
         }
         Ok(queues)
+    }
+}
+
+/// Whether a task was pushed a moment ago, as far as clocks agree.
+fn is_young(id: TaskId) -> bool {
+    (ambient::now_utc() - id.created_at()).unsigned_abs() < YOUNG
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_pushed_a_moment_ago_is_young() {
+        let now = ambient::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let at = |millis: i128| {
+            let millis = u64::try_from(now + millis).unwrap();
+            let id = uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]);
+            TaskId::from(id.into_uuid())
+        };
+        assert!(is_young(TaskId::new()));
+        assert!(is_young(at(-1)));
+        assert!(!is_young(at(-100)));
+        assert!(!is_young(at(500)), "a clock that is ahead says nothing");
+        assert!(!is_young(TaskId::from(uuid::Uuid::new_v4())));
     }
 }

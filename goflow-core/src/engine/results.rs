@@ -240,6 +240,9 @@ impl Core {
     /// Wakes whoever waits for these tasks here.
     pub(super) fn wake(&self, ids: &[TaskId]) {
         self.dispatcher.forget(ids);
+        if !self.store.answers_at_once() {
+            self.waiters.remember(ids);
+        }
         self.waiters.wake(ids);
         if self.finished.receiver_count() > 0 {
             for id in ids {
