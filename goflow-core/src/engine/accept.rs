@@ -4,6 +4,8 @@
 use std::slice;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
@@ -16,6 +18,9 @@ use crate::task::{Start, TaskMessage, TaskSpec};
 
 /// Most rows of one commit, unless a single request has more.
 const MAX_ROWS: usize = 500;
+
+/// Groups without rows that are published at once: the next one is on its way while the broker confirms the last one.
+const MAX_UNDER_WAY: usize = 2;
 
 /// Requests that may wait for a commit before pushes wait themselves.
 pub(super) const BACKLOG: usize = 4_096;
@@ -132,35 +137,49 @@ pub(super) struct Publish {
 
 /// Publishes tasks without a row until every sender is gone. Each is answered once the broker has it.
 pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publish>) {
-    while let Some(first) = next(&core, &mut requests).await {
-        let mut group = vec![first];
-        while group.len() < MAX_ROWS
-            && let Ok(request) = requests.try_recv()
-        {
-            group.push(request);
-        }
-        let (messages, replies): (Vec<_>, Vec<_>) = group
-            .drain(..)
-            .map(|Publish { spec, reply }| {
-                let id = spec.id;
-                let message = TaskMessage {
-                    spec,
-                    attempt: 1,
-                    dispatch: 1,
-                    route: core.route.clone(),
-                    recorded: false,
+    let mut under_way = FuturesUnordered::new();
+    let mut ended = false;
+    while !ended || !under_way.is_empty() {
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            first = next(&core, &mut requests), if !ended && under_way.len() < MAX_UNDER_WAY => {
+                let Some(first) = first else {
+                    ended = true;
+                    continue;
                 };
-                (Arc::new(message), (id, reply))
-            })
-            .unzip();
-        let submitted = core.submit(messages).await;
-        for ((id, reply), submitted) in replies.into_iter().zip(submitted) {
-            if reply
-                .send(submitted.map(|()| id).map_err(Error::from))
-                .is_err()
-            {
-                debug!(task.id = %id, "the pusher is gone");
+                let mut group = vec![first];
+                while group.len() < MAX_ROWS
+                    && let Ok(request) = requests.try_recv()
+                {
+                    group.push(request);
+                }
+                under_way.push(publish_group(&core, group));
             }
+        }
+    }
+}
+
+async fn publish_group(core: &Core, group: Vec<Publish>) {
+    let (messages, replies): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .map(|Publish { spec, reply }| {
+            let id = spec.id;
+            let message = TaskMessage {
+                spec,
+                attempt: 1,
+                dispatch: 1,
+                route: core.route.clone(),
+                recorded: false,
+            };
+            (Arc::new(message), (id, reply))
+        })
+        .unzip();
+    let submitted = core.submit(messages).await;
+    for ((id, reply), submitted) in replies.into_iter().zip(submitted) {
+        let answer = submitted.map(|()| id).map_err(Error::from);
+        if reply.send(answer).is_err() {
+            debug!(task.id = %id, "the pusher is gone");
         }
     }
 }
