@@ -12,8 +12,10 @@ declare
     -- Nothing has ended later than now, save for what clocks differ by.
     upto  timestamptz := statement_timestamp() + interval '1 hour';
     known uuid[];
+    ended uuid[];
 begin
-    -- Whoever makes a row of one of them, or has it end, takes this lock before; what is asked now sees what they did.
+    -- Whoever makes a row or a record from an outcome takes this lock before; what is asked now sees what they did. Who has a
+    -- row end does not: rows first, then what has ended, so that none is missed on its way.
     perform count(pg_advisory_xact_lock(hashtextextended(n.id::text, 0)))
     from (select u.id from unnest(ids) as u (id) order by u.id) n;
 
@@ -21,23 +23,23 @@ begin
     if cardinality(known) >= most then
         known := array(select t.id from gf_task t where t.id = any(ids));
     end if;
-    if known && ids then
-        return false;
-    end if;
-
-    known := array(
+    ended := array(
         select h.id from gf_history h
         where h.id between first and last and h.finished_at >= since and h.finished_at < upto
         limit most
     );
-    if cardinality(known) >= most then
-        known := array(
+    if cardinality(ended) >= most then
+        ended := array(
             select h.id from gf_history h
             where h.id = any(ids) and h.finished_at >= since and h.finished_at < upto
         );
     end if;
-    if known && ids then
-        return false;
+    known := known || ended;
+    if cardinality(known) > 0 then
+        -- Not `&&`, which compares each with each.
+        if exists (select unnest(known) intersect select unnest(ids)) then
+            return false;
+        end if;
     end if;
 
     insert into gf_history (id, namespace, queue, type, payload, content_type, max_attempts, priority, attempt,

@@ -1,5 +1,5 @@
 //! The wire format: a MessagePack map with a version. Unknown fields are ignored, so that it can grow. What is as it is by
-//! default is left out: within a version, the defaults of what travels stay as they are.
+//! default is left out: within a version, the defaults of what travels stay as they are. To leave out more takes another version.
 
 use std::fmt;
 use std::hash::Hash;
@@ -12,8 +12,9 @@ use crate::limits;
 use crate::outcome::OutcomeBatch;
 use crate::task::TaskMessage;
 
-/// The version every message carries. A reader refuses a newer one.
-pub const WIRE_VERSION: u32 = 1;
+/// The version every message carries. A reader refuses a newer one. Before 2 nothing that an attempt needs was left out, and
+/// content types were text; that is read, too.
+pub const WIRE_VERSION: u32 = 2;
 
 /// Bytes that are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -314,6 +315,58 @@ mod tests {
             TaskMessage::decode(&bytes).unwrap().spec.payload,
             message().spec.payload
         );
+    }
+
+    /// Version 1 left nothing out that an attempt needs, and told content types as text.
+    #[test]
+    fn the_version_before_is_read() {
+        let message = message();
+        let (id, route) = (message.spec.id.as_uuid(), message.route.as_str());
+        let payload = serde_json::json!({"content_type": "application/octet-stream"});
+        #[derive(Serialize)]
+        struct Content<'a> {
+            bytes: &'a bytes::Bytes,
+            #[serde(flatten)]
+            rest: serde_json::Value,
+        }
+        #[derive(Serialize)]
+        struct Spec<'a> {
+            id: uuid::Uuid,
+            payload: Content<'a>,
+            #[serde(flatten)]
+            rest: serde_json::Value,
+        }
+        #[derive(Serialize)]
+        struct Body<'a> {
+            spec: Spec<'a>,
+            #[serde(flatten)]
+            rest: serde_json::Value,
+        }
+        #[derive(Serialize)]
+        struct Older<'a> {
+            v: u32,
+            body: Body<'a>,
+        }
+        let older = Older {
+            v: 1,
+            body: Body {
+                spec: Spec {
+                    id,
+                    payload: Content {
+                        bytes: &message.spec.payload.bytes,
+                        rest: payload,
+                    },
+                    rest: serde_json::json!({
+                        "queue": "default", "type": "echo", "max_attempts": 3, "headers": {"a": "b"},
+                    }),
+                },
+                rest: serde_json::json!({
+                    "attempt": 1, "dispatch": 1, "route": route, "recorded": true,
+                }),
+            },
+        };
+        let bytes = rmp_serde::to_vec_named(&older).unwrap();
+        assert_eq!(TaskMessage::decode(&bytes), Ok(message));
     }
 
     #[test]

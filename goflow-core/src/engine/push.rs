@@ -1,19 +1,24 @@
 //! Pushing: checks, room, deadlines, and the names of repeatable pushes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{AGES, Engine, Record, accept};
+use crate::backoff::Backoff;
 use crate::broker;
 use crate::error::Error;
 use crate::faults::{self, Bug};
 use crate::id::TaskId;
 use crate::limits;
 use crate::store::{self, IdempotencyKey, NewTasks};
-use crate::task::{Task, TaskSpec};
+use crate::task::{Deadline, Start, Task, TaskSpec};
+use crate::unique::Unique;
 
 /// How long a push may take, room aside.
 const PUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -162,21 +167,91 @@ fn check_batch(tasks: &[Task]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Names a push by its key and what it asks for; the id aside, and the trace: a push that is repeated has a span
-/// of its own each time, and stays the same push.
+/// Names a push by its key and what it asks for.
 fn idempotency(key: String, spec: &TaskSpec) -> Result<IdempotencyKey, Error> {
     limits::check_key("an idempotency key", &key)?;
-    let mut fixed = TaskSpec {
-        id: TaskId::from(uuid::Uuid::nil()),
-        ..spec.clone()
-    };
-    fixed.headers.remove("traceparent");
-    let bytes =
-        rmp_serde::to_vec_named(&fixed).map_err(|error| Error::invalid(error.to_string()))?;
+    let asked = rmp_serde::to_vec_named(&Asked::of(spec));
+    let asked = asked.map_err(|error| Error::invalid(error.to_string()))?;
     Ok(IdempotencyKey {
         key,
-        body_hash: fnv1a(&bytes),
+        body_hash: fnv1a(&asked),
     })
+}
+
+/// What a push asks for; the id aside, and the trace: one that is repeated has a span of its own each time, and stays the
+/// same push. Written in a form of its own, for it may be repeated at an engine of another version, which has another one
+/// for messages. An option that is not used is left out, so that another one can be added.
+#[derive(Serialize)]
+struct Asked<'a> {
+    namespace: &'a str,
+    queue: &'a str,
+    task_type: &'a str,
+    payload: &'a Bytes,
+    content_type: &'a str,
+    max_attempts: u32,
+    priority: u8,
+    headers: BTreeMap<&'a str, &'a str>,
+    tags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backoff: Option<&'a Backoff>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Deadline>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<&'a Unique>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<TaskId>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(spec: &'a TaskSpec) -> Self {
+        let TaskSpec {
+            id: _,
+            namespace,
+            queue,
+            task_type,
+            payload,
+            headers,
+            tags,
+            max_attempts,
+            backoff,
+            timeout,
+            start,
+            priority,
+            deadline,
+            unique,
+            retention,
+            heartbeat_timeout,
+            retry_of,
+        } = spec;
+        let headers = headers.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        Self {
+            namespace: namespace.as_str(),
+            queue: queue.as_str(),
+            task_type: task_type.as_str(),
+            payload: &payload.bytes,
+            content_type: &payload.content_type,
+            max_attempts: *max_attempts,
+            priority: priority.get(),
+            headers: headers.filter(|(name, _)| *name != "traceparent").collect(),
+            tags,
+            backoff: Some(backoff).filter(|backoff| **backoff != Backoff::default()),
+            timeout: *timeout,
+            start: Some(*start).filter(|start| *start != Start::Now),
+            deadline: *deadline,
+            unique: unique.as_ref(),
+            retention: *retention,
+            heartbeat_timeout: *heartbeat_timeout,
+            retry_of: *retry_of,
+        }
+    }
 }
 
 /// FNV-1a, 64 bits: the same in every version and process, which the standard hasher does not promise.
@@ -185,4 +260,37 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Content;
+
+    fn hash(task: Task) -> u64 {
+        idempotency("key".to_owned(), &task.spec).unwrap().body_hash
+    }
+
+    /// They are kept for a day, and compared with those of other versions: this one is never to change.
+    #[test]
+    fn what_a_push_asks_for_has_the_same_hash_in_every_version() {
+        let plain = || Task::new("echo", Content::new("{}", "application/json")).unwrap();
+        assert_eq!(hash(plain()), 18_333_311_406_980_242_703);
+        assert_eq!(
+            hash(plain().header("traceparent", "00-1-2-01")),
+            hash(plain())
+        );
+        let others = [
+            plain().header("a", "b"),
+            plain().tag("a", "b"),
+            plain().max_attempts(4),
+            plain().timeout(Duration::from_secs(1)),
+            plain().delay(Duration::from_secs(1)),
+            plain().queue("other").unwrap(),
+            Task::new("echo", Content::binary("{}")).unwrap(),
+        ];
+        for other in others {
+            assert_ne!(hash(other), hash(plain()));
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The common case, in one statement: a success of the first attempt of a task that asks for nothing unusual.
+//! The common case, in one statement each for those that have a row and those that have none: a success of the first attempt
+//! of a task that asks for nothing unusual.
 
 use foldhash::HashSet;
 use goflow_core::outcome::{Outcome, Verdict};
@@ -32,16 +33,8 @@ impl PostgresStore {
             }
         }
         let mut done = HashSet::default();
-        for recorded in [
-            self.succeed_rows(successes).await,
-            self.succeed_rowless(rowless).await,
-        ] {
-            match recorded {
-                Ok(recorded) => done.extend(recorded),
-                Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => {}
-                Err(error) => return Err(translate("apply", error)),
-            }
-        }
+        done.extend(or_none(self.succeed_rows(successes).await)?);
+        done.extend(or_none(self.succeed_rowless(rowless).await)?);
         Ok(done)
     }
 
@@ -90,6 +83,14 @@ impl PostgresStore {
 
     fn days_of_success(&self) -> i16 {
         self.options.retention(State::Succeeded, None).days()
+    }
+}
+
+/// What was recorded; none of it if something in it, or somebody else's change, was in the way.
+fn or_none(recorded: Result<Vec<Uuid>, sqlx::Error>) -> Result<Vec<Uuid>, Error> {
+    match recorded {
+        Err(error) if matches!(kind(&error), Kind::Data | Kind::Conflict) => Ok(Vec::new()),
+        recorded => recorded.map_err(|error| translate("apply", error)),
     }
 }
 
