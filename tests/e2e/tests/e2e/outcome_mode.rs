@@ -1,5 +1,8 @@
 //! Record mode `outcome`: no row until there is something to tell.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -64,6 +67,31 @@ async fn tasks_without_a_row_are_recorded_by_their_outcome() -> Result<()> {
     }
     let done = "select count(*) from goflow_tasks where type = 'echo' and state = 'succeeded'";
     cluster.counted(done, 501, PATIENCE).await
+}
+
+/// Outcomes come again when the gateway that took them is killed, before or after it has recorded them.
+#[tokio::test]
+async fn killed_gateways_record_each_task_once() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let gateway = cluster.gateway(&["--record", "outcome"])?;
+    let mut doomed = cluster.gateway(&["--record", "outcome"])?;
+    let _worker = cluster.worker(&[])?;
+    let client = Client::new(gateway.url());
+    let mut pushed = BTreeSet::new();
+    for n in 0..2_000 {
+        pushed.insert(client.push(json!({"type": "echo", "payload": n})).await?);
+        if n % 400 == 200 {
+            doomed.kill()?;
+            doomed.start_again()?;
+        }
+    }
+    let ended = "select count(distinct id) from goflow_tasks where state = 'succeeded'";
+    cluster.counted(ended, 2_000, PATIENCE).await?;
+    // What comes again has come: the one that was taken and not acknowledged is due within its lease of 10 s.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    ensure!(cluster.count("select count(*) from goflow_tasks")? == 2_000);
+    ensure!(pushed.len() == 2_000, "an id was given twice");
+    Ok(())
 }
 
 impl Client {
