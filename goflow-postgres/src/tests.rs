@@ -111,6 +111,14 @@ fn success(task: TaskId) -> Outcome {
     )
 }
 
+/// The success of a task that has no row.
+fn rowless(spec: TaskSpec) -> Outcome {
+    Outcome {
+        spec: Some(spec.clone().into()),
+        ..success(spec.id)
+    }
+}
+
 fn failure(task: TaskId, error: &str) -> Outcome {
     outcome(task, Verdict::failed_for_good(error))
 }

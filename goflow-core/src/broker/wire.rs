@@ -225,6 +225,7 @@ mod tests {
     use super::*;
     use crate::content::Content;
     use crate::id::{Route, StoreId};
+    use crate::outcome::{Outcome, Verdict};
     use crate::task::Task;
 
     fn message() -> TaskMessage {
@@ -238,6 +239,19 @@ mod tests {
             dispatch: 1,
             route,
             recorded: true,
+        }
+    }
+
+    fn started(task: TaskId) -> Outcome {
+        Outcome {
+            task,
+            attempt: 1,
+            dispatch: 1,
+            verdict: Verdict::Started,
+            worker: crate::WorkerId(uuid::Uuid::nil()),
+            started_at: None,
+            finished_at: time::OffsetDateTime::UNIX_EPOCH,
+            spec: None,
         }
     }
 
@@ -267,15 +281,10 @@ mod tests {
         assert!(bytes.len() <= 160, "{} bytes", bytes.len());
         assert_eq!(TaskMessage::decode(&bytes), Ok(message.clone()));
 
-        let outcome = crate::outcome::Outcome {
-            task: message.spec.id,
-            attempt: 1,
-            dispatch: 1,
-            verdict: crate::outcome::Verdict::Succeeded(Content::new("{}", "application/json")),
-            worker: crate::WorkerId(uuid::Uuid::nil()),
+        let outcome = Outcome {
+            verdict: Verdict::Succeeded(Content::new("{}", "application/json")),
             started_at: Some(time::OffsetDateTime::UNIX_EPOCH),
-            finished_at: time::OffsetDateTime::UNIX_EPOCH,
-            spec: None,
+            ..started(message.spec.id)
         };
         let batch = OutcomeBatch {
             id: uuid::Uuid::nil(),
@@ -317,56 +326,17 @@ mod tests {
         );
     }
 
-    /// Version 1 left nothing out that an attempt needs, and told content types as text.
+    /// As version 1 wrote it: nothing that an attempt needs is left out, and content types are text.
     #[test]
     fn the_version_before_is_read() {
-        let message = message();
-        let (id, route) = (message.spec.id.as_uuid(), message.route.as_str());
-        let payload = serde_json::json!({"content_type": "application/octet-stream"});
-        #[derive(Serialize)]
-        struct Content<'a> {
-            bytes: &'a bytes::Bytes,
-            #[serde(flatten)]
-            rest: serde_json::Value,
-        }
-        #[derive(Serialize)]
-        struct Spec<'a> {
-            id: uuid::Uuid,
-            payload: Content<'a>,
-            #[serde(flatten)]
-            rest: serde_json::Value,
-        }
-        #[derive(Serialize)]
-        struct Body<'a> {
-            spec: Spec<'a>,
-            #[serde(flatten)]
-            rest: serde_json::Value,
-        }
-        #[derive(Serialize)]
-        struct Older<'a> {
-            v: u32,
-            body: Body<'a>,
-        }
-        let older = Older {
-            v: 1,
-            body: Body {
-                spec: Spec {
-                    id,
-                    payload: Content {
-                        bytes: &message.spec.payload.bytes,
-                        rest: payload,
-                    },
-                    rest: serde_json::json!({
-                        "queue": "default", "type": "echo", "max_attempts": 3, "headers": {"a": "b"},
-                    }),
-                },
-                rest: serde_json::json!({
-                    "attempt": 1, "dispatch": 1, "route": route, "recorded": true,
-                }),
-            },
-        };
-        let bytes = rmp_serde::to_vec_named(&older).unwrap();
-        assert_eq!(TaskMessage::decode(&bytes), Ok(message));
+        let mut message = message();
+        spec_of(&mut message).id = TaskId::from(uuid::Uuid::nil());
+        let written = b"\x82\xa1v\x01\xa4body\x85\
+            \xa4spec\x86\xa2id\xc4\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xa5queue\xa7default\xa4type\xa4echo\
+            \xa7payload\x82\xa5bytes\xc4\x02\xff\x00\xaccontent_type\xb8application/octet-stream\
+            \xa7headers\x81\xa1a\xa1b\xacmax_attempts\x03\
+            \xa7attempt\x01\xa8dispatch\x01\xa5route\xd9(lasting-00000000000000000000000000000000\xa8recorded\xc3";
+        assert_eq!(TaskMessage::decode(written), Ok(message));
     }
 
     #[test]
@@ -398,15 +368,9 @@ mod tests {
         let batch = OutcomeBatch {
             id: uuid::Uuid::nil(),
             route: forged.route,
-            outcomes: vec![crate::outcome::Outcome {
-                task: forged.spec.id,
-                attempt: 1,
-                dispatch: 1,
-                verdict: crate::outcome::Verdict::Started,
-                worker: crate::WorkerId(uuid::Uuid::nil()),
-                started_at: None,
+            outcomes: vec![Outcome {
                 finished_at: beyond,
-                spec: None,
+                ..started(forged.spec.id)
             }],
         };
         assert!(OutcomeBatch::decode(&batch.encode().unwrap()).is_err());

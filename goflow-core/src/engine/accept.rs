@@ -4,8 +4,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
@@ -136,28 +135,19 @@ pub(super) struct Publish {
 }
 
 /// Publishes tasks without a row until every sender is gone. Each is answered once the broker has it.
-pub(super) async fn publish(core: Arc<Core>, mut requests: mpsc::Receiver<Publish>) {
-    let mut under_way = FuturesUnordered::new();
-    let mut ended = false;
-    while !ended || !under_way.is_empty() {
-        tokio::select! {
-            biased;
-            Some(()) = under_way.next(), if !under_way.is_empty() => {}
-            first = next(&core, &mut requests), if !ended && under_way.len() < MAX_UNDER_WAY => {
-                let Some(first) = first else {
-                    ended = true;
-                    continue;
-                };
-                let mut group = vec![first];
-                while group.len() < MAX_ROWS
-                    && let Ok(request) = requests.try_recv()
-                {
-                    group.push(request);
-                }
-                under_way.push(publish_group(&core, group));
-            }
+pub(super) async fn publish(core: Arc<Core>, requests: mpsc::Receiver<Publish>) {
+    let core = &*core;
+    let groups = stream::unfold(requests, async |mut requests| {
+        let mut group = vec![next(core, &mut requests).await?];
+        while group.len() < MAX_ROWS
+            && let Ok(request) = requests.try_recv()
+        {
+            group.push(request);
         }
-    }
+        Some((group, requests))
+    });
+    let each = |group| publish_group(core, group);
+    groups.for_each_concurrent(MAX_UNDER_WAY, each).await;
 }
 
 async fn publish_group(core: &Core, group: Vec<Publish>) {

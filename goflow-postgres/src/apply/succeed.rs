@@ -39,13 +39,12 @@ impl PostgresStore {
     }
 
     /// Moves the rows of those whose row counts the attempt; gives these.
-    async fn succeed_rows(&self, mut successes: Successes<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+    async fn succeed_rows(&self, successes: Successes<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
         if successes.id.is_empty() {
             return Ok(Vec::new());
         }
         let mut taken = self.at_hand.take().await?;
-        let ids = std::mem::take(&mut successes.id);
-        let query = successes.bind(sqlx::query(sql::SUCCEED).bind(ids));
+        let query = successes.bind(sqlx::query(sql::SUCCEED).bind(&successes.id));
         let done: Vec<Uuid> = query
             .bind(self.days_of_success())
             .try_map(|row: PgRow| row.try_get(0))
@@ -60,15 +59,18 @@ impl PostgresStore {
     /// Makes the records of those that have no row; of all of them or, if one has a row after all or has ended, of none.
     async fn succeed_rowless(
         &self,
-        mut rowless: RowlessSuccesses<'_>,
+        RowlessSuccesses {
+            spec,
+            dispatch,
+            successes,
+        }: RowlessSuccesses<'_>,
     ) -> Result<Vec<Uuid>, sqlx::Error> {
-        let ids = std::mem::take(&mut rowless.successes.id);
-        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
-            return Ok(ids);
+        let (Some(first), Some(last)) = (successes.id.first(), successes.id.last()) else {
+            return Ok(Vec::new());
         };
         let mut taken = self.at_hand.take().await?;
-        let query = rowless.spec.bind(sqlx::query(sql::SUCCEED_ROWLESS));
-        let query = rowless.successes.bind(query.bind(rowless.dispatch));
+        let query = spec.bind(sqlx::query(sql::SUCCEED_ROWLESS));
+        let query = successes.bind(query.bind(dispatch));
         let all: bool = query
             .bind(self.days_of_success())
             .bind(first)
@@ -78,7 +80,7 @@ impl PostgresStore {
             .await?
             .try_get(0)?;
         self.at_hand.keep(taken);
-        Ok(if all { ids } else { Vec::new() })
+        Ok(if all { successes.id } else { Vec::new() })
     }
 
     fn days_of_success(&self) -> i16 {
@@ -131,16 +133,13 @@ impl<'a> Successes<'a> {
     }
 
     /// Binds all but the ids.
-    fn bind<'q>(self, query: Prepared<'q>) -> Prepared<'q>
-    where
-        'a: 'q,
-    {
+    fn bind<'q>(&'q self, query: Prepared<'q>) -> Prepared<'q> {
         query
-            .bind(self.result)
-            .bind(self.result_content_type)
-            .bind(self.worker)
-            .bind(self.started_at)
-            .bind(self.ended)
+            .bind(&self.result)
+            .bind(&self.result_content_type)
+            .bind(&self.worker)
+            .bind(&self.started_at)
+            .bind(&self.ended)
     }
 }
 

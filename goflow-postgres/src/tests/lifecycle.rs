@@ -45,12 +45,8 @@ async fn retention_is_a_class() {
         };
         let late = accept(&store, late).await;
         store.claim_due(10, None).await.unwrap();
-        let rowless = spec();
-        let id = rowless.id;
-        let rowless = Outcome {
-            spec: Some(rowless.into()),
-            ..success(id)
-        };
+        let rowless = rowless(spec());
+        let id = rowless.task;
         apply(&store, vec![rowless]).await;
         for (id, class) in [
             (a, done),
@@ -74,10 +70,9 @@ async fn retention_is_a_class() {
 async fn what_has_no_row_is_recorded_once() {
     let bench = Bench::start().await;
     let store = bench.connect().await;
-    let rowless = |spec: TaskSpec| Outcome {
+    let rowless = |spec| Outcome {
         dispatch: 3,
-        spec: Some(spec.clone().into()),
-        ..success(spec.id)
+        ..rowless(spec)
     };
     let done = Applied::Finished(State::Succeeded);
     let (first, second) = (rowless(of_type("a")), rowless(of_type("b")));
@@ -109,10 +104,6 @@ async fn what_has_no_row_is_recorded_once() {
 async fn what_lies_between_does_not_count() {
     let bench = Bench::start().await;
     let store = bench.connect().await;
-    let rowless = |spec: TaskSpec| Outcome {
-        spec: Some(spec.clone().into()),
-        ..success(spec.id)
-    };
     let first = rowless(spec());
     let mut between = Vec::new();
     for _ in 0..20 {

@@ -1,9 +1,9 @@
 //! Record mode `outcome`: no row until there is something to tell.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use goflow_test_servers::eventually;
 use serde_json::json;
 
 use crate::client::Client;
@@ -87,8 +87,19 @@ async fn killed_gateways_record_each_task_once() -> Result<()> {
     }
     let ended = "select count(distinct id) from goflow_tasks where state = 'succeeded'";
     cluster.counted(ended, 2_000, PATIENCE).await?;
-    // What comes again has come: the one that was taken and not acknowledged is due within its lease of 10 s.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // What comes again has come, too, once all outcomes are acknowledged.
+    let jetstream = cluster.jetstream().await?;
+    eventually(PATIENCE, async || {
+        let messages = jetstream
+            .get_stream("GF_RES")
+            .await?
+            .cached_info()
+            .state
+            .messages;
+        ensure!(messages == 0, "{messages} messages with outcomes are left");
+        Ok(())
+    })
+    .await?;
     ensure!(cluster.count("select count(*) from goflow_tasks")? == 2_000);
     ensure!(pushed.len() == 2_000, "an id was given twice");
     Ok(())
@@ -97,7 +108,7 @@ async fn killed_gateways_record_each_task_once() -> Result<()> {
 impl Client {
     /// The task once it is recorded as finished.
     async fn finished_surely(&self, id: &str) -> Result<serde_json::Value> {
-        goflow_test_servers::eventually(PATIENCE, async || self.finished_now(id).await).await
+        eventually(PATIENCE, async || self.finished_now(id).await).await
     }
 
     async fn finished_now(&self, id: &str) -> Result<serde_json::Value> {
