@@ -160,7 +160,7 @@ impl PostgresStore {
             let answer = |request: &&NewTasks| Ok(request.tasks.iter().map(accepted).collect());
             return Ok(requests.iter().map(answer).collect());
         }
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         let (answers, added) = write_group(&mut tx, requests, DISPATCH_DEADLINE).await?;
         tx.commit().await?;
         self.live.add(added.try_into().unwrap_or(i64::MAX));

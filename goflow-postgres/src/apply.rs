@@ -122,7 +122,7 @@ impl PostgresStore {
         if outcomes.is_empty() {
             return Ok(Vec::new());
         }
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         let mut pending = lock(&mut tx, outcomes).await?;
         let applied = outcomes
             .iter()

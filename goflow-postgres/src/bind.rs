@@ -36,7 +36,7 @@ impl PostgresStore {
             });
         }
         let unavailable = |error| translate("bind", error);
-        let mut tx = self.pools.writes.begin().await.map_err(unavailable)?;
+        let mut tx = self.pools.begin().await.map_err(unavailable)?;
         let (bound, owner, claimed, from, _): Meta = sqlx::query_as(sql::LOCK_META)
             .fetch_one(&mut *tx)
             .await
@@ -85,7 +85,7 @@ impl PostgresStore {
     }
 
     async fn rebind_rows(&self) -> Result<bool, sqlx::Error> {
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         let (_, _, _, from, to): Meta = sqlx::query_as(sql::LOCK_META).fetch_one(&mut *tx).await?;
         let (Some(from), Some(to)) = (from, to) else {
             sqlx::query(sql::REBIND_FROM)

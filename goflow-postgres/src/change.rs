@@ -43,7 +43,7 @@ impl PostgresStore {
     }
 
     async fn try_cancel(&self, id: TaskId) -> Result<Change, sqlx::Error> {
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         let row: Option<LiveRow> = sqlx::query_as(sql::LOCK_ROWS)
             .bind(vec![id.as_uuid()])
             .fetch_optional(&mut *tx)
@@ -99,7 +99,7 @@ impl PostgresStore {
 
     /// Reopens it, or says who has its unique key.
     async fn try_reopen(&self, id: TaskId) -> Result<Result<Change, TaskId>, sqlx::Error> {
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         lock_ids(&mut tx, vec![id.as_uuid()]).await?;
         if let Some(holder) = retake_key(&mut tx, id).await? {
             return Ok(Err(holder));
@@ -150,7 +150,7 @@ impl PostgresStore {
         for retention in [self.options.keep_done, self.options.keep_failed] {
             classes.insert(i32::from(retention.days()));
         }
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         sqlx::query(sql::BRIEF_LOCKS).execute(&mut *tx).await?;
         let mut made = 0;
         for class in classes {
@@ -161,7 +161,7 @@ impl PostgresStore {
             made += some;
         }
         tx.commit().await?;
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         sqlx::query(sql::BRIEF_LOCKS).execute(&mut *tx).await?;
         let dropped: i32 = sqlx::query_scalar(sql::DROP_PARTITIONS)
             .fetch_one(&mut *tx)

@@ -72,7 +72,7 @@ impl PostgresStore {
     }
 
     async fn try_expire(&self, late: &[Uuid]) -> Result<Vec<Tombstone>, sqlx::Error> {
-        let mut tx = self.pools.writes.begin().await?;
+        let mut tx = self.pools.begin().await?;
         let rows: Vec<LiveRow> = sqlx::query_as(sql::LOCK_ROWS)
             .bind(late)
             .fetch_all(&mut *tx)

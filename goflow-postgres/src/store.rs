@@ -12,7 +12,7 @@ use goflow_core::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts};
 use goflow_core::state::Policy;
 use goflow_core::store::{Accepted, Applied, Change, Due, Error, KvStore, NewTasks};
 use goflow_core::{QueueName, StoreId, TaskId, TaskRecord, TaskStore, TaskType};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -51,6 +51,18 @@ pub(crate) struct Pools {
     pub(crate) lookups: PgPool,
     /// Lists and counts.
     pub(crate) queries: PgPool,
+}
+
+impl Pools {
+    /// Begins a transaction for changes. Cancel-safe: it is begun in a task of its own, which nobody interrupts, and
+    /// rolled back when nobody takes it. Interrupted, the driver forgets that it has begun one and gives the connection
+    /// to the next who asks: what that one says is part of the transaction, and lost with it
+    /// (<https://github.com/transact-rs/sqlx/issues/4393>, in sqlx 0.9.0).
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let pool = self.writes.clone();
+        let begun = tokio::spawn(async move { pool.begin().await });
+        begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
 }
 
 impl PostgresStore {

@@ -1,10 +1,13 @@
 //! Faults: one clear line, in time, and nobody else's loss.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use goflow_core::broker::Identity;
 use goflow_core::store::Error;
 use goflow_core::{KvStore, State};
+use goflow_test_servers::eventually;
 
 use super::*;
 
@@ -215,7 +218,7 @@ async fn a_paused_engine_stops_nobody_for_long() {
     let bench = Bench::start().await;
     let (paused, store) = (bench.connect().await, bench.connect().await);
     let id = accept(&store, spec()).await;
-    let mut tx = paused.pools.writes.begin().await.unwrap();
+    let mut tx = paused.pools.begin().await.unwrap();
     sqlx::query(crate::sql::LOCK_ROWS)
         .bind(vec![id.as_uuid()])
         .fetch_all(&mut *tx)
@@ -233,4 +236,38 @@ async fn a_paused_engine_stops_nobody_for_long() {
         State::Succeeded
     );
     drop(tx);
+}
+
+/// A call that is given up at any point leaves no connection in a transaction: what the next one says in there would be gone
+/// with it.
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_no_transaction() {
+    let bench = Bench::start().await;
+    let store = bench.connect().await;
+    let id = accept(&store, spec()).await;
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and state like 'idle in transaction%'";
+    for waits in 1..20 {
+        let mut left = waits;
+        let mut call = store.retry(id);
+        poll_fn(|context| match call.as_mut().poll(context) {
+            Poll::Pending if left > 1 => {
+                left -= 1;
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        })
+        .await;
+        drop(call);
+        // A server ends them after 5 s of silence; these are to be over at once.
+        eventually(Duration::from_secs(2), async || match &*bench.sql(open) {
+            "0" => Ok(()),
+            open => Err(format!("{open} in a transaction after {waits} waits")),
+        })
+        .await
+        .unwrap();
+    }
+    // What is said next is committed.
+    accept(&store, spec()).await;
+    assert_eq!(bench.sql("select count(*) from gf_task"), "2");
 }
