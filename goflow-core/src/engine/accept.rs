@@ -93,7 +93,7 @@ pub(super) async fn accept_alone(core: &Core, tasks: NewTasks) -> Result<Vec<Tas
     tokio::task::coop::consume_budget().await;
     let accepted = core.store.accept(slice::from_ref(&tasks)).await.pop();
     let accepted = accepted.unwrap_or_else(|| Err(store::Error::unavailable("push", "no answer")));
-    let mut dispatches = Vec::new();
+    let mut dispatches = Vec::with_capacity(tasks.tasks.len());
     let answer = settle(core, tasks, accepted, &mut dispatches);
     dispatch::hand_over(core, dispatches).await;
     answer

@@ -35,6 +35,10 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 /// Most dispatches that are remembered that long. So many do not finish in time: their rows are told at once.
 const MAX_REMEMBERED: usize = 100_000;
 
+/// A store that answers at once is told of so many together: to tell it of each costs as much as to dispatch it, and most
+/// have ended by then.
+const TOLD_TOGETHER: usize = 64;
+
 /// Most rows confirmed in one statement.
 const MAX_CONFIRMED: usize = 500;
 
@@ -59,6 +63,8 @@ struct Published {
     broker: Uuid,
     /// The latest dispatch of each task.
     latest: HashMap<TaskId, Sent>,
+    /// Those that a store that answers at once is told of soon, in place of `latest`.
+    untold: Vec<(TaskId, u32)>,
     epoch: Instant,
 }
 
@@ -82,6 +88,7 @@ impl Published {
         Self {
             broker: Uuid::nil(),
             latest: HashMap::default(),
+            untold: Vec::new(),
             epoch: Instant::now(),
         }
     }
@@ -91,6 +98,7 @@ impl Published {
         if self.broker != broker {
             self.broker = broker;
             self.latest.clear();
+            self.untold.clear();
         }
         self
     }
@@ -271,19 +279,21 @@ pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispat
     failed.is_none()
 }
 
-/// Remembers what a broker has until the store is told; one that answers at once is told at once by a broker of its
-/// process, for to remember it costs as much.
+/// Remembers what a broker has until the store is told.
 async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
     if core.broker() != broker {
         // It has lost its state meanwhile, and may not have them.
         return;
     }
     if core.in_process && core.store.answers_at_once() {
-        match core.store.confirm_dispatched(broker, sent).await {
-            Ok(true) => {}
-            // Another broker has the store now.
-            Ok(false) => core.prepared.doubt(),
-            Err(error) => debug!(%error, "cannot confirm dispatches: left to the sweep"),
+        let untold = {
+            let mut published = core.dispatcher.published();
+            let untold = &mut published.of(broker).untold;
+            untold.extend(sent);
+            (untold.len() >= TOLD_TOGETHER).then(|| std::mem::take(untold))
+        };
+        if let Some(untold) = untold {
+            tell(core, broker, &untold).await;
         }
         return;
     }
@@ -297,11 +307,31 @@ async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
     }
 }
 
+/// Tells a store that answers at once what it has not been told of.
+async fn tell_rest(core: &Core) {
+    let broker = core.broker();
+    let untold = std::mem::take(&mut core.dispatcher.published().of(broker).untold);
+    if !untold.is_empty() {
+        tell(core, broker, &untold).await;
+    }
+}
+
+/// Tells a store that answers at once what a broker has.
+async fn tell(core: &Core, broker: Uuid, untold: &[(TaskId, u32)]) {
+    match core.store.confirm_dispatched(broker, untold).await {
+        Ok(true) => {}
+        // Another broker has the store now.
+        Ok(false) => core.prepared.doubt(),
+        Err(error) => debug!(%error, "cannot confirm dispatches: left to the sweep"),
+    }
+}
+
 /// Waits until everything handed over is published, and confirms it.
 pub(super) async fn flush(core: &Core) {
     while core.dispatcher.is_behind() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    tell_rest(core).await;
     if let Err(error) = confirm_older_than(core, Instant::now()).await {
         debug!(%error, "cannot confirm dispatches");
     }
@@ -309,6 +339,7 @@ pub(super) async fn flush(core: &Core) {
 
 /// Tells the store of dispatches that the broker has and that are still live after a while; of all, if there are many.
 pub(super) async fn confirm(core: &Core) -> Result<(), crate::store::Error> {
+    tell_rest(core).await;
     let many = core.dispatcher.published().latest.len() > MAX_REMEMBERED;
     let now = Instant::now();
     let until = if many {
@@ -376,7 +407,7 @@ mod tests {
     use crate::content::Content;
     use crate::engine::{Engine, Record};
     use crate::store::memory::MemoryStore;
-    use crate::store::{DISPATCH_DEADLINE, Due, TaskStore};
+    use crate::store::{DISPATCH_DEADLINE, TaskStore};
     use crate::task::Task;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -444,18 +475,32 @@ mod tests {
 
     /// What waits for long in a queue of this process is not dispatched twice: nobody doubts that it is there.
     #[tokio::test(start_paused = true)]
-    async fn a_store_of_this_process_is_told_at_once() {
+    async fn a_store_of_this_process_is_told_of_many_or_with_the_next_tick() {
         let broker = memory::connect(memory::Options::default());
         let store = Arc::new(MemoryStore::default());
         let started = Engine::start(broker, store.clone(), Record::Full).await;
         let (engine, loops) = started.unwrap();
         // Without its loops: nobody else claims what is due.
         drop(loops);
-        let task = Task::new("t", Content::binary("x")).unwrap();
-        engine.push(task, SECOND).await.unwrap();
-        tokio::time::advance(2 * DISPATCH_DEADLINE).await;
-        let due = store.claim_due(10, Some(&HashSet::new())).await.unwrap();
-        assert_eq!(due, Due::default());
-        assert!(engine.core.dispatcher.published().latest.is_empty());
+        let core = &engine.core;
+        let push = async |count| {
+            for _ in 0..count {
+                let task = Task::new("t", Content::binary("x")).unwrap();
+                engine.push(task, SECOND).await.unwrap();
+            }
+            core.dispatcher.published().untold.len()
+        };
+        let looked_at = async || {
+            tokio::time::advance(2 * DISPATCH_DEADLINE).await;
+            let due = store.claim_due(1_000, Some(&HashSet::new())).await.unwrap();
+            due.looked_at
+        };
+        assert_eq!(push(TOLD_TOGETHER).await, 0);
+        assert_eq!(looked_at().await, 0);
+        assert_eq!(push(2).await, 2);
+        assert_eq!(looked_at().await, 2, "it was not told");
+        confirm(core).await.unwrap();
+        assert_eq!(looked_at().await, 0);
+        assert!(core.dispatcher.published().latest.is_empty());
     }
 }

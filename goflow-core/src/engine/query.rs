@@ -111,7 +111,7 @@ impl Core {
     async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
         // Where a look costs next to nothing, what has ended already takes no place among those who wait.
         if self.store.answers_at_once()
-            && let Ok(record) = self.look(id).await
+            && let Ok(Some(record)) = self.store.get(&id).await
             && record.state.is_terminal()
         {
             return Ok(record);

@@ -25,6 +25,7 @@ mod dead;
 mod due;
 mod index;
 mod keys;
+mod order;
 mod row;
 mod scan;
 mod tables;
@@ -62,8 +63,8 @@ pub struct MemoryStore {
     binding: Mutex<Binding>,
 }
 
-/// Outcomes that are applied while the lock is held. Who pushes meanwhile waits for it, and after some microseconds sleeps.
-const APPLIED_AT_ONCE: usize = 8;
+/// Rows that are changed while the lock is held. Who pushes meanwhile waits for it, and after some microseconds sleeps.
+const CHANGED_AT_ONCE: usize = 8;
 
 /// Which broker the rows speak of, and who has the store to itself.
 #[derive(Debug, Default)]
@@ -102,6 +103,18 @@ impl MemoryStore {
     /// Nothing in here panics halfway through a change, so a poisoned lock guards sound tables.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops finished tasks that are too old or too many; their rows are freed without the lock.
+    fn evict(&self, now: Now) {
+        let mut gone = Vec::new();
+        loop {
+            self.tables().evict(&self.options, now, &mut gone);
+            if gone.len() < CHANGED_AT_ONCE {
+                return;
+            }
+            gone.clear();
+        }
     }
 
     fn binding(&self) -> MutexGuard<'_, Binding> {
@@ -165,9 +178,15 @@ impl TaskStore for MemoryStore {
     }
 
     async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>> {
+        let limit = self.options.max_live;
+        if let [request] = requests
+            && let Some(row) = accept::plain_row(request, Instant::now())
+        {
+            let accepted = self.tables().accept_plain(row, limit);
+            return vec![accepted.map(|accepted| vec![accepted])];
+        }
         let now = Now::read();
         let mut tables = self.tables();
-        let limit = self.options.max_live;
         requests
             .iter()
             .map(|request| tables.accept(request, limit, now))
@@ -177,21 +196,20 @@ impl TaskStore for MemoryStore {
     async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error> {
         let now = Now::read();
         let mut applied = Vec::with_capacity(outcomes.len());
-        for some in outcomes.chunks(APPLIED_AT_ONCE) {
+        for some in outcomes.chunks(CHANGED_AT_ONCE) {
             let mut tables = self.tables();
             applied.extend(some.iter().map(|it| tables.apply(it, policy, now)));
         }
         // Not before: a task may have ended twice in one batch.
-        self.tables().evict(&self.options, now);
+        self.evict(now);
         Ok(applied)
     }
 
     async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
         let now = Now::read();
-        let mut tables = self.tables();
-        let due = tables.claim_due(limit, held, now);
+        let due = self.tables().claim_due(limit, held, now);
         if !due.expired.is_empty() {
-            tables.evict(&self.options, now);
+            self.evict(now);
         }
         Ok(due)
     }
@@ -223,9 +241,8 @@ impl TaskStore for MemoryStore {
 
     async fn cancel(&self, id: TaskId) -> Result<Change, Error> {
         let now = Now::read();
-        let mut tables = self.tables();
-        let change = tables.cancel(id, now);
-        tables.evict(&self.options, now);
+        let change = self.tables().cancel(id, now);
+        self.evict(now);
         Ok(change)
     }
 
@@ -264,7 +281,8 @@ impl TaskStore for MemoryStore {
         let mut tables = self.tables();
         tables.keys.expire(now.instant);
         tables.index.uniques.expire(now.instant);
-        tables.evict(&self.options, now);
+        drop(tables);
+        self.evict(now);
         Ok(())
     }
 

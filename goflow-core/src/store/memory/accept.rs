@@ -1,14 +1,16 @@
 //! Accepting requests.
 
+use std::collections::hash_map::Entry;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
+use tokio::time::Instant;
 
 use super::due::set_due;
 use super::row::Row;
-use super::tables::Tables;
+use super::tables::{Tables, are_due};
 use super::{Now, uniques};
 use crate::id::TaskId;
 use crate::state::State;
@@ -57,6 +59,23 @@ impl Tables {
             .collect())
     }
 
+    /// Accepts the task of a [plain row](plain_row).
+    pub(super) fn accept_plain(&mut self, row: Box<Row>, limit: usize) -> Result<Accepted, Error> {
+        let id = row.record.spec.id;
+        let Entry::Vacant(place) = self.rows.entry(id) else {
+            return Err(Error::Exists);
+        };
+        if self.index.order.live() >= limit {
+            return Err(Error::Full { limit });
+        }
+        let due = place.insert(row).due;
+        self.index.add_new(id, due, are_due(&self.rows));
+        Ok(Accepted {
+            id,
+            dispatch_now: true,
+        })
+    }
+
     /// For each task the one that has its unique key already, be it an earlier one of these; empty if none asks for a key.
     fn holders(&self, tasks: &[Arc<TaskSpec>], now: Now) -> Result<Vec<Option<TaskId>>, Error> {
         if tasks.iter().all(|spec| spec.unique.is_none()) {
@@ -101,7 +120,7 @@ impl Tables {
                 return Err(Error::Exists);
             }
         }
-        if self.index.live.len() + count > limit {
+        if self.index.order.live() + count > limit {
             return Err(Error::Full { limit });
         }
         Ok(())
@@ -130,6 +149,20 @@ impl Tables {
         self.insert(row);
         Accepted { id, dispatch_now }
     }
+}
+
+/// The row of a request for one task that asks for nothing but to be dispatched now: made before the lock is taken.
+pub(super) fn plain_row(request: &NewTasks, now: Instant) -> Option<Box<Row>> {
+    let ([spec], None) = (request.tasks.as_slice(), &request.key) else {
+        return None;
+    };
+    if spec.needs_row() || has_nul(spec) {
+        return None;
+    }
+    let mut row = Row::new(spec.clone(), 1);
+    row.due = Some(now + DISPATCH_DEADLINE);
+    row.sync();
+    Some(row)
 }
 
 /// The holders of each task's key; nobody where none was looked for.

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::ops::Bound;
 
 use time::OffsetDateTime;
 
@@ -20,25 +19,22 @@ type Groups = HashMap<(TaskType, State, String), DeadGroup>;
 impl MemoryStore {
     pub(super) async fn group_dead(&self, since: OffsetDateTime, limit: usize) -> Vec<DeadGroup> {
         let mut groups = Groups::new();
-        let mut after = Bound::Unbounded;
+        let mut after = None;
         loop {
             let mut last = None;
             {
                 let tables = self.tables();
-                let slice = tables
-                    .index
-                    .finished
-                    .range((after, Bound::Unbounded))
-                    .take(SLICE);
-                for id in slice {
-                    last = Some(*id);
-                    if let Some(record) = tables.record(*id) {
+                for (id, ended) in tables.index.order.after(after).take(SLICE) {
+                    last = Some(id);
+                    if ended && let Some(record) = tables.record(id) {
                         add(&mut groups, record, since);
                     }
                 }
             }
-            let Some(id) = last else { break };
-            after = Bound::Excluded(id);
+            if last.is_none() {
+                break;
+            }
+            after = last;
             tokio::task::yield_now().await;
         }
         let mut groups: Vec<_> = groups.into_values().collect();

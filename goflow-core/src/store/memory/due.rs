@@ -21,6 +21,7 @@ impl Tables {
         held: Option<&HashSet<TaskId>>,
         now: Now,
     ) -> Due {
+        self.sort_in_new(now.instant);
         let last = (now.instant, TaskId::from(uuid::Uuid::max()));
         // While nobody knows what is held, only those count that the answer would not matter to.
         let matters = |id: &TaskId| {
@@ -83,9 +84,9 @@ impl Tables {
 
     /// Makes every row due that the broker was thought to have.
     pub(super) fn redispatch_all(&mut self, now: Now) {
-        let Index { live, due, .. } = &mut self.index;
-        for id in live.iter() {
-            if let Some(row) = self.rows.get_mut(id)
+        let Index { order, due, .. } = &mut self.index;
+        for id in order.live_ids() {
+            if let Some(row) = self.rows.get_mut(&id)
                 && !row.live.waiting
             {
                 move_due(due, row, Some(now.instant));

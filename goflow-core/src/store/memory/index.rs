@@ -6,6 +6,7 @@ use foldhash::HashMap;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::order::Order;
 use super::row::Row;
 use super::uniques::Uniques;
 use super::{Now, Options};
@@ -13,15 +14,18 @@ use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
 use crate::state::State;
 
+/// Most rows that are taken for new.
+const MOST_NEW: usize = 1_024;
+
 /// A row that has not ended is [taken out](Self::take_out) before it is changed, and [put back](Self::put_back) or
 /// [finished](Self::finish) afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Those that have not ended, in the order of lists.
-    pub(super) live: BTreeSet<TaskId>,
-    /// Those that have.
-    pub(super) finished: BTreeSet<TaskId>,
+    pub(super) order: Order,
     pub(super) due: BTreeSet<(Instant, TaskId)>,
+    /// The newest of those that are due if nobody confirms their dispatch, the oldest first; with most of them that is over
+    /// soon, and they are still in it.
+    new: VecDeque<(Instant, TaskId)>,
     /// What finished, in that order; tasks that were reopened since are still in it.
     by_finish: VecDeque<(Instant, TaskId)>,
     pub(super) unserved: HashMap<(QueueName, TaskType), BTreeSet<TaskId>>,
@@ -31,8 +35,35 @@ pub(super) struct Index {
 impl Index {
     /// Takes in a row that is new, or live again.
     pub(super) fn add(&mut self, row: &mut Row) {
-        self.live.insert(row.record.spec.id);
+        self.order.add(row.record.spec.id);
         self.put_back(row);
+    }
+
+    /// Takes in a new row, due at `due` unless its dispatch is confirmed before. `counts` says of a row whether it is still due
+    /// then.
+    pub(super) fn add_new(
+        &mut self,
+        id: TaskId,
+        due: Option<Instant>,
+        counts: impl Fn(TaskId, Instant) -> bool,
+    ) {
+        self.order.add(id);
+        self.new.extend(due.map(|due| (due, id)));
+        if self.new.len() > MOST_NEW
+            && let Some((due, id)) = self.new.pop_front()
+            && counts(id, due)
+        {
+            self.due.insert((due, id));
+        }
+    }
+
+    /// Puts those of the new ones that are due by now, if they count, where all that are due are.
+    pub(super) fn sort_in_new(&mut self, now: Instant, counts: impl Fn(TaskId, Instant) -> bool) {
+        while let Some((due, id)) = self.new.pop_front_if(|(due, _)| *due <= now) {
+            if counts(id, due) {
+                self.due.insert((due, id));
+            }
+        }
     }
 
     /// Takes a live row out of the orders that a change may move it in.
@@ -75,8 +106,7 @@ impl Index {
         row.due = None;
         row.finished = Some(now.instant);
         let id = row.record.spec.id;
-        self.live.remove(&id);
-        self.finished.insert(id);
+        self.order.end(id);
         self.by_finish.push_back((now.instant, id));
     }
 
@@ -91,12 +121,12 @@ impl Index {
         while let Some((at, id)) = self.by_finish.front().copied() {
             let counts = counts(id, at);
             let expired = now.instant.duration_since(at) >= options.keep_for;
-            if counts && !expired && self.finished.len() <= options.keep_finished {
+            if counts && !expired && self.order.finished() <= options.keep_finished {
                 break;
             }
             self.by_finish.pop_front();
             if counts {
-                self.finished.remove(&id);
+                self.order.remove(id);
                 return Some(id);
             }
         }

@@ -1,7 +1,6 @@
 //! Reading many rows: in slices, so that nobody waits long for the lock.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -48,16 +47,8 @@ impl MemoryStore {
         found: &mut Vec<TaskRecord>,
     ) -> Option<TaskId> {
         let tables = self.tables();
-        let until = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let since = filter.since.map_or(Bound::Unbounded, |time| {
-            Bound::Included(TaskId::lower_bound(time))
-        });
-        if let (Bound::Excluded(until), Bound::Included(since)) = (until, since)
-            && since >= until
-        {
-            return None;
-        }
-        // A list of finished tasks must not go through all the others, nor the other way round.
+        let since = filter.since.map(TaskId::lower_bound);
+        // A list of finished tasks is not to look at the rows of all others, nor the other way round.
         let wanted = |terminal: bool| {
             filter.states.is_empty()
                 || filter
@@ -65,20 +56,13 @@ impl MemoryStore {
                     .iter()
                     .any(|state| state.is_terminal() == terminal)
         };
-        let most = |wanted| if wanted { usize::MAX } else { 0 };
-        let live = tables.index.live.range((since, until)).rev().copied();
-        let finished = tables.index.finished.range((since, until)).rev().copied();
-        let mut live = live.take(most(wanted(false))).peekable();
-        let mut finished = finished.take(most(wanted(true))).peekable();
-        for looked_at in 1.. {
-            let newest = match (live.peek(), finished.peek()) {
-                (Some(a), Some(b)) if a > b => live.next(),
-                (Some(_), None) => live.next(),
-                _ => finished.next(),
-            };
-            let id = newest?;
-            let record = tables.record(id).filter(|record| matches(filter, record));
-            found.extend(record.map(listed));
+        let wanted = [wanted(false), wanted(true)];
+        let newest_first = tables.index.order.range(since, before);
+        for (looked_at, (id, ended)) in (1..).zip(newest_first) {
+            if wanted[usize::from(ended)] {
+                let record = tables.record(id).filter(|record| matches(filter, record));
+                found.extend(record.map(listed));
+            }
             if found.len() >= limit || looked_at >= SLICE {
                 return Some(id);
             }
@@ -89,31 +73,24 @@ impl MemoryStore {
     pub(super) async fn count_queues(&self) -> Vec<QueueCounts> {
         let now = ambient::now_utc();
         let mut queues: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
-        let mut after = Bound::Unbounded;
+        let mut after = None;
         loop {
             {
                 let tables = self.tables();
                 let mut last = None;
-                for id in tables
-                    .index
-                    .live
-                    .range((after, Bound::Unbounded))
-                    .take(SLICE)
-                {
-                    last = Some(*id);
-                    if let Some(record) = tables.record(*id) {
+                for (id, ended) in tables.index.order.after(after).take(SLICE) {
+                    last = Some(id);
+                    if !ended && let Some(record) = tables.record(id) {
                         count(&mut queues, record, now);
                     }
                 }
-                match last {
-                    Some(id) => after = Bound::Excluded(id),
-                    None => {
-                        for queue in &tables.paused {
-                            of_queue(&mut queues, queue).paused = true;
-                        }
-                        return queues.into_values().collect();
+                if last.is_none() {
+                    for queue in &tables.paused {
+                        of_queue(&mut queues, queue).paused = true;
                     }
+                    return queues.into_values().collect();
                 }
+                after = last;
             }
             tokio::task::yield_now().await;
         }

@@ -6,22 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
+use tokio::time::Instant;
 
 use super::due::set_due;
 use super::index::Index;
 use super::keys::Keys;
 use super::row::Row;
-use super::{Now, Options};
+use super::{CHANGED_AT_ONCE, Now, Options};
 use crate::id::TaskId;
 use crate::name::QueueName;
 use crate::record::TaskRecord;
 use crate::state::{Live, State};
 use crate::store::{Change, Error};
 
+pub(super) type Rows = HashMap<TaskId, Box<Row>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// All of them: looked up far more often than they are listed.
-    pub(super) rows: HashMap<TaskId, Box<Row>>,
+    pub(super) rows: Rows,
     pub(super) index: Index,
     pub(super) keys: Keys,
     pub(super) paused: BTreeSet<QueueName>,
@@ -42,6 +45,11 @@ impl Tables {
         self.rows.insert(row.record.spec.id, row);
     }
 
+    /// Puts the new rows that are due by now where all that are due are.
+    pub(super) fn sort_in_new(&mut self, now: Instant) {
+        self.index.sort_in_new(now, are_due(&self.rows));
+    }
+
     /// A task that has not ended, taken out of the index to be changed; the one that `adopt` gives if there is none.
     pub(super) fn take_out(
         &mut self,
@@ -57,20 +65,22 @@ impl Tables {
             }
             Entry::Vacant(place) => {
                 let row = place.insert(adopt()?);
-                self.index.live.insert(id);
+                self.index.order.add(id);
                 row
             }
         };
         Some((row, &mut self.index))
     }
 
-    /// Drops finished tasks that are too old or too many.
-    pub(super) fn evict(&mut self, options: &Options, now: Now) {
+    /// Takes out some of the finished tasks that are too old or too many.
+    pub(super) fn evict(&mut self, options: &Options, now: Now, gone: &mut Vec<Box<Row>>) {
         let Self { rows, index, .. } = self;
-        while let Some(id) = index.evict(options, now, |id, at| {
-            rows.get(&id).is_some_and(|row| row.finished == Some(at))
-        }) {
-            rows.remove(&id);
+        while gone.len() < CHANGED_AT_ONCE
+            && let Some(id) = index.evict(options, now, |id, at| {
+                rows.get(&id).is_some_and(|row| row.finished == Some(at))
+            })
+        {
+            gone.extend(rows.remove(&id));
         }
     }
 
@@ -94,7 +104,6 @@ impl Tables {
             return Ok(Change::Forbidden(Box::new(row.record.clone())));
         }
         self.index.uniques.retake(&row.record.spec, now.instant)?;
-        self.index.finished.remove(&id);
         row.finished = None;
         let record = &mut row.record;
         if row
@@ -120,4 +129,9 @@ impl Tables {
         self.index.add(row);
         Ok(Change::Done(Box::new(row.record.clone())))
     }
+}
+
+/// Whether a row is still due then.
+pub(super) fn are_due(rows: &Rows) -> impl Fn(TaskId, Instant) -> bool {
+    |id, due| rows.get(&id).is_some_and(|row| row.due == Some(due))
 }

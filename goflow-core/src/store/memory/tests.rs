@@ -79,6 +79,31 @@ async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
     assert_eq!(claim().await, Due::default());
 }
 
+/// However many there are: a third is confirmed, a third ends, and the others are due.
+#[tokio::test(start_paused = true)]
+async fn those_are_due_that_nobody_confirmed() {
+    let store = MemoryStore::default();
+    let mut unconfirmed = HashSet::new();
+    for number in 0..6_000 {
+        let id = match number % 3 {
+            0 => finish_one(&store).await,
+            _ => store.accept(&one(spec())).await.remove(0).unwrap()[0].id,
+        };
+        match number % 3 {
+            1 => drop(store.confirm_dispatched(Uuid::nil(), &[(id, 1)]).await),
+            2 => drop(unconfirmed.insert(id)),
+            _ => {}
+        }
+    }
+    let claim = async || store.claim_due(6_000, Some(&HashSet::new())).await.unwrap();
+    tokio::time::advance(DISPATCH_DEADLINE - Duration::from_millis(1)).await;
+    assert_eq!(claim().await, Due::default());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let due = claim().await.dispatches;
+    let due: HashSet<_> = due.iter().map(|dispatch| dispatch.spec.id).collect();
+    assert_eq!(due, unconfirmed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
     let store = MemoryStore::default();
