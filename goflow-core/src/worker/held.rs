@@ -1,11 +1,12 @@
 //! The deliveries a worker holds, from receipt until their ack is confirmed.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -36,11 +37,13 @@ impl QueueLease {
     }
 }
 
+/// By key. In the same order each time, as everything in a simulation is.
+type Entries = HashMap<u64, Arc<Entry>, FixedState>;
+
 /// All deliveries held right now.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// By key, so that the oldest come first.
-    entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    entries: Mutex<Entries>,
     next_key: AtomicU64,
 }
 
@@ -89,7 +92,7 @@ pub(super) struct Hold {
 }
 
 impl Held {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,13 +119,14 @@ impl Held {
         }
     }
 
-    /// Leases of which a third has passed.
+    /// Leases of which a third has passed, the oldest first.
     pub(super) fn to_renew(&self, now: Instant) -> Vec<(u64, Arc<dyn Lease>)> {
-        self.entries()
-            .iter()
-            .filter(|(_, entry)| entry.is_due(now))
-            .map(|(key, e)| (*key, e.lease.clone()))
-            .collect()
+        let entries = self.entries();
+        let due = entries.iter().filter(|(_, entry)| entry.is_due(now));
+        let mut due: Vec<_> = due.map(|(key, e)| (*key, e.lease.clone())).collect();
+        drop(entries);
+        due.sort_unstable_by_key(|(key, _)| *key);
+        due
     }
 
     /// Notes that these leases started anew at `when`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -63,8 +64,12 @@ impl Reporter {
     /// Hands in the outcome of a delivery, which is over with it. Waits while too many are on their way.
     pub(super) async fn finish(&self, hold: Hold, outcome: Outcome) {
         let settles = Settles::Delivery(hold);
-        // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
-        drop(self.0.send(Report { outcome, settles }).await);
+        let report = Report { outcome, settles };
+        // Mostly there is room, and to wait for it costs more than to take it.
+        if let Err(TrySendError::Full(report)) = self.0.try_send(report) {
+            // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
+            drop(Box::pin(self.0.send(report)).await);
+        }
     }
 
     /// Hands in that a delivery is about to run, and waits until that is confirmed; false if it never will be.
@@ -127,14 +132,16 @@ fn pack(
         batch: OutcomeBatch,
         settles: Vec<Settles>,
     }
+    // Mostly they all go together: reports are large, and not to be moved again.
+    let most = reports.size_hint().0;
     let fresh = |route: &Route| Open {
         bytes: MESSAGE_OVERHEAD,
         batch: OutcomeBatch {
             id: ambient::new_id(),
             route: route.clone(),
-            outcomes: Vec::new(),
+            outcomes: Vec::with_capacity(most),
         },
-        settles: Vec::new(),
+        settles: Vec::with_capacity(most),
     };
     // One for each route, of which there are few: to look through them costs less than to hash one.
     let mut open: Vec<Open> = Vec::new();

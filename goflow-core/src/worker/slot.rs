@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, Level, Span, debug, info_span, warn};
 
 use super::held::Hold;
 use super::pool::{Job, Pool};
@@ -30,11 +30,16 @@ impl Pool {
     pub(super) async fn slot(&self, reporter: &Reporter) {
         while let Some(job) = self.next_job().await {
             let (message, spec) = (job.hold.message(), &job.hold.message().spec);
-            let span = info_span!(
-                "attempt",
-                task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue,
-                attempt = message.attempt, worker = %self.worker,
-            );
+            // Without anyone who listens it would be made all the same, for the `log` crate.
+            let span = if tracing::level_enabled!(Level::INFO) {
+                info_span!(
+                    "attempt",
+                    task.id = %spec.id, task.r#type = %spec.task_type, queue = %spec.queue,
+                    attempt = message.attempt, worker = %self.worker,
+                )
+            } else {
+                Span::none()
+            };
             // In its place at once: it is large, and each move of it costs more than the rest of this.
             let run = pin!(self.run(job, reporter));
             run.instrument(span).await;

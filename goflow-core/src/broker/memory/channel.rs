@@ -6,6 +6,7 @@ use std::fmt;
 use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::vec;
 
 use async_trait::async_trait;
 use foldhash::{HashMap, HashSet};
@@ -18,6 +19,9 @@ use crate::stop::Stop;
 
 /// As good as never, yet safe to add to any instant.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Messages on their way in.
+pub(super) type Messages<T> = Peekable<vec::IntoIter<Arc<T>>>;
 
 pub(super) struct Channel<T: Wire> {
     name: String,
@@ -184,58 +188,18 @@ impl<T: Wire> Channel<T> {
         }
     }
 
-    /// Puts messages in, in their order, waiting until `give_up` for room; says of each what became of it.
-    pub(super) async fn put(
+    /// Puts the first of these in, in their order, as far as they go here and there is room.
+    pub(super) fn put_what_fits(
         &self,
-        messages: impl Iterator<Item = Arc<T>> + Send,
-        give_up: Instant,
-        results: &mut Vec<Result<(), Error>>,
-    ) {
-        let mut messages = messages.peekable();
-        self.put_what_fits(&mut messages, results);
-        if messages.peek().is_some() {
-            // Not in place: it is large, and most of the time there is room.
-            Box::pin(self.put_rest(messages, give_up, results)).await;
-        }
-    }
-
-    async fn put_rest(
-        &self,
-        mut messages: Peekable<impl Iterator<Item = Arc<T>> + Send>,
-        give_up: Instant,
-        results: &mut Vec<Result<(), Error>>,
-    ) {
-        while messages.peek().is_some() {
-            let has_room = Instant::now() < give_up
-                && tokio::select! {
-                    biased;
-                    () = self.closed.cancelled() => false,
-                    () = self.room.notified() => true,
-                    () = tokio::time::sleep_until(give_up) => false,
-                };
-            if !has_room {
-                // The next one is given up; those behind it may be repetitions, which need no room.
-                messages.next();
-                results.push(Err(if self.closed.is_cancelled() {
-                    Error::Closed
-                } else {
-                    let channel = self.name.clone();
-                    Error::Full { channel }
-                }));
-            }
-            self.put_what_fits(&mut messages, results);
-        }
-    }
-
-    fn put_what_fits(
-        &self,
-        messages: &mut Peekable<impl Iterator<Item = Arc<T>>>,
+        messages: &mut Messages<T>,
         results: &mut Vec<Result<(), Error>>,
     ) {
         let mut state = self.state();
-        while let Some(message) =
-            messages.next_if(|m| state.ids.len() < self.capacity || state.ids.contains(&m.id()))
-        {
+        let fits = |state: &State<T>, message: &T| {
+            message.goes_to(&self.name)
+                && (state.ids.len() < self.capacity || state.ids.contains(&message.id()))
+        };
+        while let Some(message) = messages.next_if(|message| fits(&state, message)) {
             state.put(message);
             results.push(Ok(()));
         }
@@ -244,6 +208,25 @@ impl<T: Wire> Channel<T> {
         self.wake.notify_one();
         if more_room {
             self.room.notify_one();
+        }
+    }
+
+    /// Waits until there may be room, or says why a message has to be given up.
+    pub(super) async fn wait_for_room(&self, give_up: Instant) -> Result<(), Error> {
+        let full = || Error::Full {
+            channel: self.name.clone(),
+        };
+        if self.closed.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if Instant::now() >= give_up {
+            return Err(full());
+        }
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(Error::Closed),
+            () = self.room.notified() => Ok(()),
+            () = tokio::time::sleep_until(give_up) => Err(full()),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The channels of one kind of message.
 
 use std::fmt;
-use std::iter;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use async_trait::async_trait;
 use foldhash::HashMap;
 use tokio::time::Instant;
 
-use super::channel::{Channel, Hold};
+use super::channel::{Channel, Hold, Messages};
 use crate::broker::{Broker, Delivery, Depth, Error, Lease, Wire};
 use crate::stop::Stop;
 
@@ -100,6 +99,51 @@ impl<T: Wire> Queues<T> {
         *recent = Some(channel.clone());
         Ok(channel)
     }
+
+    /// Puts the first of these in, in their order, as far as there is room; gives the channel that is full for the next one.
+    fn put_what_fits(
+        &self,
+        messages: &mut Messages<T>,
+        results: &mut Vec<Result<(), Error>>,
+    ) -> Option<Arc<Channel<T>>> {
+        while let Some(next) = messages.peek() {
+            match self.channel_of(next) {
+                Ok(channel) => {
+                    channel.put_what_fits(messages, results);
+                    if messages
+                        .peek()
+                        .is_some_and(|next| next.goes_to(channel.name()))
+                    {
+                        return Some(channel);
+                    }
+                }
+                Err(error) => {
+                    messages.next();
+                    results.push(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    /// Puts all of these in, the first of which goes to a full channel, as soon as there is room.
+    async fn put_rest(
+        &self,
+        full: Arc<Channel<T>>,
+        mut messages: Messages<T>,
+        results: &mut Vec<Result<(), Error>>,
+    ) {
+        let give_up = Instant::now() + self.patience;
+        let mut full = Some(full);
+        while let Some(channel) = full {
+            if let Err(error) = channel.wait_for_room(give_up).await {
+                // The next one is given up; those behind it may be repetitions, which need no room.
+                messages.next();
+                results.push(Err(error));
+            }
+            full = self.put_what_fits(&mut messages, results);
+        }
+    }
 }
 
 #[async_trait]
@@ -123,18 +167,11 @@ impl<T: Wire> Broker<T> for Queues<T> {
     async fn submit(&self, messages: Vec<Arc<T>>) -> Vec<Result<(), Error>> {
         // Nothing else in here yields, and a task that submits in a loop must not keep a thread to itself.
         tokio::task::coop::consume_budget().await;
-        let give_up = Instant::now() + self.patience;
         let mut results = Vec::with_capacity(messages.len());
         let mut messages = messages.into_iter().peekable();
-        while let Some(first) = messages.next() {
-            match self.channel_of(&first) {
-                Ok(channel) => {
-                    let next = || messages.next_if(|message| message.goes_to(channel.name()));
-                    let all = iter::once(first).chain(iter::from_fn(next));
-                    channel.put(all, give_up, &mut results).await;
-                }
-                Err(error) => results.push(Err(error)),
-            }
+        if let Some(full) = self.put_what_fits(&mut messages, &mut results) {
+            // Not in place: it is large, and most of the time there is room.
+            Box::pin(self.put_rest(full, messages, &mut results)).await;
         }
         results
     }

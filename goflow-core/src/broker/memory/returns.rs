@@ -1,7 +1,7 @@
 //! When messages come back that are held: leased, or put back for later.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -12,7 +12,11 @@ const MOST_OLD: usize = 64;
 /// long before: what does not count any more is left in, as long as it is no more than what does, for to take each out
 /// by itself costs more.
 #[derive(Debug, Default)]
-pub(super) struct Returns(BinaryHeap<Reverse<(Instant, u64)>>);
+pub(super) struct Returns {
+    /// Those that were added in their order, as almost all are: leases are of one length.
+    in_order: VecDeque<(Instant, u64)>,
+    others: BinaryHeap<Reverse<(Instant, u64)>>,
+}
 
 impl Returns {
     /// Notes that `token` comes back at `due`. `held` are the messages held, and `counts` says which entries do.
@@ -23,21 +27,42 @@ impl Returns {
         held: usize,
         counts: impl Fn(Instant, u64) -> bool,
     ) {
-        if self.0.len() > 2 * held + MOST_OLD {
-            self.0.retain(|Reverse((due, token))| counts(*due, *token));
+        if self.len() > 2 * held + MOST_OLD {
+            self.in_order.retain(|(due, token)| counts(*due, *token));
+            self.others
+                .retain(|Reverse((due, token))| counts(*due, *token));
         }
-        self.0.push(Reverse((due, token)));
+        let entry = (due, token);
+        match self.in_order.back() {
+            Some(last) if *last > entry => self.others.push(Reverse(entry)),
+            _ => self.in_order.push_back(entry),
+        }
     }
 
     /// The next one that counts.
     pub(super) fn next(&mut self, counts: impl Fn(Instant, u64) -> bool) -> Option<(Instant, u64)> {
-        while let Some(&Reverse((due, token))) = self.0.peek() {
-            if counts(due, token) {
-                return Some((due, token));
-            }
-            self.0.pop();
+        let counts = |(due, token): (Instant, u64)| counts(due, token);
+        while self
+            .in_order
+            .pop_front_if(|entry| !counts(*entry))
+            .is_some()
+        {}
+        while let Some(Reverse(entry)) = self.others.peek()
+            && !counts(*entry)
+        {
+            self.others.pop();
         }
-        None
+        let other = self.others.peek().map(|Reverse(entry)| entry);
+        self.in_order
+            .front()
+            .into_iter()
+            .chain(other)
+            .min()
+            .copied()
+    }
+
+    fn len(&self) -> usize {
+        self.in_order.len() + self.others.len()
     }
 }
 
@@ -55,7 +80,7 @@ mod tests {
             // Nothing is held but the latest.
             returns.add(due, token, 1, |_, other| other + 1 == token);
         }
-        assert!(returns.0.len() <= 2 + MOST_OLD + 1, "{}", returns.0.len());
+        assert!(returns.len() <= 2 + MOST_OLD + 1, "{}", returns.len());
         let last = (now + Duration::from_secs(9_999), 9_999);
         assert_eq!(returns.next(|_, token| token == 9_999), Some(last));
         assert_eq!(returns.next(|_, _| false), None);
