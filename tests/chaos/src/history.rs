@@ -1,5 +1,6 @@
 //! The history: every request of every client, and what it got for an answer.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -182,6 +183,16 @@ impl History {
         // A full disk costs the file; what counts is in memory.
         drop(writeln!(kept.file, "{line}"));
         kept.events.push(event);
+    }
+
+    /// The tasks that were accepted so far.
+    pub fn accepted(&self) -> BTreeSet<TaskId> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = kept.events.iter().filter_map(|event| match event.answer {
+            Answer::Accepted(id) => Some(id),
+            _ => None,
+        });
+        accepted.collect()
     }
 
     /// Takes all events out.

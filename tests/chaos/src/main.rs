@@ -57,9 +57,13 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Tier {
-    /// 20,000 tasks, 20 kills and 3 cuts for each of three fixed seeds and a random one, and two planted bugs; with
-    /// --seed, that seed alone
-    Ci,
+    /// 20,000 tasks, 20 kills and 3 cuts for each of three fixed seeds, a random one, and one whose tasks have no row
+    /// before their end, and two planted bugs; with --seed, that seed alone
+    Ci {
+        /// Tasks have no row before their end: gateways run with --record outcome
+        #[arg(long, requires = "seed")]
+        outcome: bool,
+    },
     /// The same load on a cluster of three NATS servers with three copies, whose leaders are killed and step down
     Cluster,
     /// Everything there is: 100 kills, 20 partitions, 10 pauses, 5 full disks and 5 wiped brokers for a million tasks;
@@ -134,13 +138,18 @@ fn runs(args: &Args) -> Vec<Run> {
                 tiers::soak(seed, *over),
             )]
         }
-        (Some(Tier::Ci), _) => {
-            let ci = |seed| one("ci", "", tiers::ci(seed));
+        (Some(Tier::Ci { outcome }), _) => {
+            let full = |seed| one("ci", "", tiers::ci(seed));
+            let outcomes = |seed| Run {
+                name: format!("ci-outcome-{seed}"),
+                ..one("ci", " --outcome", tiers::ci_outcome(seed))
+            };
             if args.seed.is_some() {
-                return vec![ci(seed)];
+                return vec![if *outcome { outcomes(seed) } else { full(seed) }];
             }
-            let seeds = tiers::CI_SEEDS.into_iter().chain([seed]);
-            seeds.map(ci).chain(tiers::CI_PLANTS.map(plant)).collect()
+            let seeds = tiers::CI_SEEDS.into_iter().chain([seed]).map(full);
+            let plants = tiers::CI_PLANTS.map(plant);
+            seeds.chain([outcomes(seed)]).chain(plants).collect()
         }
     }
 }

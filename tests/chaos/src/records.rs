@@ -29,13 +29,16 @@ pub struct Record {
     pub seen: Seen,
 }
 
-/// How many tasks have not ended.
+/// How many tasks have not ended: those that the store says so of, and those of `accepted` that it does not know.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn unfinished(store: &str) -> Result<u64> {
+pub async fn unfinished(store: &str, accepted: &[Uuid]) -> Result<u64> {
+    let count = "select (select count(*) from gf_task)
+        + (select count(*) from unnest($1) id where id not in (select id from goflow_tasks))";
     let mut connection = PgConnection::connect(store).await?;
-    let count: i64 = sqlx::query_scalar("select count(*) from gf_task")
+    let count: i64 = sqlx::query_scalar(count)
+        .bind(accepted)
         .fetch_one(&mut connection)
         .await?;
     Ok(count.unsigned_abs())

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use goflow_core::engine::Record;
 use goflow_core::faults::Bug;
 use goflow_test_servers::{Nats, Postgres, Process, binary};
 
@@ -47,6 +48,8 @@ pub struct Setup {
     pub disks: Option<(u64, u64)>,
     /// A bug planted in gateways and workers.
     pub plant: Option<Bug>,
+    /// When tasks get a row.
+    pub record: Record,
 }
 
 impl Default for Setup {
@@ -60,6 +63,7 @@ impl Default for Setup {
             nats: 1,
             disks: None,
             plant: None,
+            record: Record::Full,
         }
     }
 }
@@ -243,6 +247,11 @@ impl Builder<'_> {
             &store,
             "--grace",
             GRACE,
+            "--record",
+            match self.setup.record {
+                Record::Full => "full",
+                Record::Outcome => "outcome",
+            },
         ];
         let process = Process::gateway_with(args, &self.env())?;
         let name = format!("gateway-{number}");
