@@ -73,6 +73,7 @@ impl Tables {
     }
 
     /// Takes out some of the finished tasks that are too old or too many.
+    #[expect(clippy::vec_box, reason = "they are taken out as they are")]
     pub(super) fn evict(&mut self, options: &Options, now: Now, gone: &mut Vec<Box<Row>>) {
         let Self { rows, index, .. } = self;
         while gone.len() < CHANGED_AT_ONCE
