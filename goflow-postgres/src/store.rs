@@ -57,11 +57,18 @@ impl Pools {
     /// Begins a transaction for changes. Cancel-safe: it is begun in a task of its own, which nobody interrupts, and
     /// rolled back when nobody takes it. Interrupted, the driver forgets that it has begun one and gives the connection
     /// to the next who asks: what that one says is part of the transaction, and lost with it
-    /// (<https://github.com/transact-rs/sqlx/issues/4393>, in sqlx 0.9.0).
+    /// (<https://github.com/transact-rs/sqlx/issues/4393>, in sqlx 0.9.0). Its place in the queue for a connection is
+    /// kept meanwhile, until it gets one or has waited for too long.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         let pool = self.writes.clone();
         let begun = tokio::spawn(async move { pool.begin().await });
-        begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+        begun
+            .await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends.
+                Err(_) => Err(sqlx::Error::WorkerCrashed),
+            })
     }
 }
 

@@ -146,11 +146,17 @@ impl Held {
         }
     }
 
-    /// The checkpoints that are to be saved.
+    /// The checkpoints that are to be saved, those of the latest deliveries last: a task may have been delivered twice.
     pub(super) fn take_checkpoints(&self) -> Vec<(TaskId, Bytes)> {
         let entries = self.entries();
-        let fresh = |e: &Arc<Entry>| Some((e.message().spec.id, e.attempt.take_checkpoint()?));
-        entries.values().filter_map(fresh).collect()
+        let fresh = |(key, e): (&u64, &Arc<Entry>)| {
+            Some((*key, e.message().spec.id, e.attempt.take_checkpoint()?))
+        };
+        let mut fresh: Vec<_> = entries.iter().filter_map(fresh).collect();
+        drop(entries);
+        fresh.sort_unstable_by_key(|(key, ..)| *key);
+        let fresh = fresh.into_iter();
+        fresh.map(|(_, id, checkpoint)| (id, checkpoint)).collect()
     }
 
     /// Tells whoever runs one of these that it was cancelled.
@@ -174,9 +180,11 @@ impl Held {
             started_at: e.attempt.started_at(),
             progress: e.attempt.progress(),
         };
-        let mut list: Vec<_> = self.entries().values().map(held).collect();
-        list.sort_by_key(|task| task.id);
-        list
+        let entries = self.entries();
+        let mut list: Vec<_> = entries.iter().map(|(key, e)| (*key, held(e))).collect();
+        drop(entries);
+        list.sort_unstable_by_key(|(key, task)| (task.id, *key));
+        list.into_iter().map(|(_, task)| task).collect()
     }
 
     /// Whether a handler that still runs was called after `from` and before `to`.

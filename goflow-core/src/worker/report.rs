@@ -65,10 +65,14 @@ impl Reporter {
     pub(super) async fn finish(&self, hold: Hold, outcome: Outcome) {
         let settles = Settles::Delivery(hold);
         let report = Report { outcome, settles };
-        // Mostly there is room, and to wait for it costs more than to take it.
-        if let Err(TrySendError::Full(report)) = self.0.try_send(report) {
-            // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
-            drop(Box::pin(self.0.send(report)).await);
+        // Mostly there is room, and to wait for it costs more than to take it. Nothing else in here yields then, and a slot
+        // must not keep a thread to itself.
+        match self.0.try_send(report) {
+            Err(TrySendError::Full(report)) => {
+                // The loop outlives its callers; if it is gone all the same, the delivery comes back by itself.
+                drop(Box::pin(self.0.send(report)).await);
+            }
+            _ => tokio::task::coop::consume_budget().await,
         }
     }
 

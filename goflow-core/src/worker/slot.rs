@@ -30,7 +30,7 @@ impl Pool {
     pub(super) async fn slot(&self, reporter: &Reporter) {
         while let Some(job) = self.next_job().await {
             let (message, spec) = (job.hold.message(), &job.hold.message().spec);
-            // Without anyone who listens it would be made all the same, for the `log` crate.
+            // With nobody who listens it would be made all the same, for the `log` crate, which only gets events now.
             let span = if tracing::level_enabled!(Level::INFO) {
                 info_span!(
                     "attempt",

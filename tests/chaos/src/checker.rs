@@ -140,22 +140,22 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 impl Facts {
     /// Brings everything into the order that the checker needs.
     pub fn sort(&mut self) {
-        self.name_those_without_payload();
         self.events.sort_by_key(|event| (event.n, event.asked_at));
         self.ledger.sort_by_key(|entry| (entry.n, entry.at));
         self.records
             .sort_by_key(|record| (number(record), record.id));
     }
 
-    /// A task that succeeded without a row is recorded without its payload: its runs tell which one it was.
-    fn name_those_without_payload(&mut self) {
+    /// A task that succeeded without a row is recorded without its payload: its runs tell which one it was. Before it is
+    /// [sorted](Self::sort).
+    pub fn name_those_without_payload(&mut self) {
         let runs: HashMap<_, _> = self
             .ledger
             .iter()
             .filter(|entry| self.is_ours(entry.n, entry.seed))
             .map(|entry| (entry.task, entry.n))
             .collect();
-        for record in self.records.iter_mut().filter(|it| it.job.is_none()) {
+        for record in self.records.iter_mut().filter(|it| it.is_without_payload) {
             let n = runs.get(&record.id);
             record.job = n.map(|n| self.load.work(*n).job);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use goflow_core::TaskId;
+use goflow_core::{State, TaskId};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -23,6 +23,8 @@ pub struct Record {
     pub id: TaskId,
     /// Its payload, if it is one of the harness.
     pub job: Option<Job>,
+    /// Whether it succeeded and has an empty payload.
+    pub is_without_payload: bool,
     /// Its last dispatch.
     pub dispatch: u32,
     /// What a gateway would show.
@@ -35,7 +37,8 @@ pub struct Record {
 /// When the store does not answer.
 pub async fn unfinished(store: &str, accepted: &[Uuid]) -> Result<u64> {
     let count = "select (select count(*) from gf_task)
-        + (select count(*) from unnest($1) id where id not in (select id from goflow_tasks))";
+        + (select count(*) from unnest($1) accepted
+            where not exists (select from goflow_tasks where id = accepted))";
     let mut connection = PgConnection::connect(store).await?;
     let count: i64 = sqlx::query_scalar(count)
         .bind(accepted)
@@ -91,6 +94,7 @@ fn record(row: &PgRow, dispatches: &HashMap<Uuid, i32>) -> Result<Record> {
     Ok(Record {
         id: id.into(),
         job: serde_json::from_slice(&payload).ok(),
+        is_without_payload: payload.is_empty() && seen.state == State::Succeeded,
         dispatch: dispatches
             .get(&id)
             .map_or(0, |dispatch| dispatch.unsigned_abs()),

@@ -164,6 +164,9 @@ impl Scenario {
             drained_in,
             ready_in,
         };
+        if self.setup.record == Record::Outcome {
+            facts.name_those_without_payload();
+        }
         facts.sort();
         let verdict = facts.check();
         for member in system.each() {

@@ -22,6 +22,7 @@ const MOST_NEW: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) order: Order,
+    /// When an engine must look at those that it must, but for the new ones.
     pub(super) due: BTreeSet<(Instant, TaskId)>,
     /// The newest of those that are due if nobody confirms their dispatch, the oldest first; with most of them that is over
     /// soon, and they are still in it.

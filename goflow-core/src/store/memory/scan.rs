@@ -72,63 +72,84 @@ impl MemoryStore {
 
     pub(super) async fn count_queues(&self) -> Vec<QueueCounts> {
         let now = ambient::now_utc();
-        let mut queues: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
-        let mut after = None;
+        let mut queues = BTreeMap::new();
+        let mut before = None;
         loop {
             {
                 let tables = self.tables();
-                let mut last = None;
-                for (id, ended) in tables.index.order.after(after).take(SLICE) {
-                    last = Some(id);
+                let order = &tables.index.order;
+                // Mostly those that have not ended are among the newest. After a pause nobody knows how many are left.
+                let mut left = match before {
+                    None => order.live(),
+                    Some(_) => usize::MAX,
+                };
+                let mut rest = order.range(None, before.take()).take(SLICE);
+                while left > 0
+                    && let Some((id, ended)) = rest.next()
+                {
+                    before = Some(id);
                     if !ended && let Some(record) = tables.record(id) {
-                        count(&mut queues, record, now);
+                        of_queue(&mut queues, &record.spec.queue).count(record);
+                        left -= 1;
                     }
                 }
-                if last.is_none() {
+                if left == 0 {
+                    before = None;
+                }
+                if before.is_none() {
                     for queue in &tables.paused {
-                        of_queue(&mut queues, queue).paused = true;
+                        of_queue(&mut queues, queue).counts.paused = true;
                     }
-                    return queues.into_values().collect();
+                    return queues.into_values().map(|it| it.at(now)).collect();
                 }
-                after = last;
             }
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Counts a row; the oldest ones must come first.
-fn count(queues: &mut BTreeMap<QueueName, QueueCounts>, record: &TaskRecord, now: OffsetDateTime) {
-    let counts = of_queue(queues, &record.spec.queue);
-    match record.state {
-        State::Scheduled => counts.scheduled += 1,
-        State::Retrying => counts.retrying += 1,
-        _ => {
-            counts.queued += 1;
-            let age = || {
-                (now - record.spec.id.created_at())
-                    .try_into()
-                    .unwrap_or_default()
-            };
-            counts.oldest.get_or_insert_with(age);
+/// Counts the rows of a queue, the newest first.
+#[derive(Default)]
+struct Count {
+    counts: QueueCounts,
+    oldest_queued: Option<TaskId>,
+}
+
+impl Count {
+    fn count(&mut self, record: &TaskRecord) {
+        let counts = &mut self.counts;
+        match record.state {
+            State::Scheduled => counts.scheduled += 1,
+            State::Retrying => counts.retrying += 1,
+            _ => {
+                counts.queued += 1;
+                self.oldest_queued = Some(record.spec.id);
+            }
+        }
+        if record.unserved {
+            let types = &mut counts.unserved;
+            match types.binary_search_by(|(name, _)| name.cmp(&record.spec.task_type)) {
+                Ok(at) => types[at].1 += 1,
+                Err(at) => types.insert(at, (record.spec.task_type.clone(), 1)),
+            }
         }
     }
-    if record.unserved {
-        let types = &mut counts.unserved;
-        match types.binary_search_by(|(name, _)| name.cmp(&record.spec.task_type)) {
-            Ok(at) => types[at].1 += 1,
-            Err(at) => types.insert(at, (record.spec.task_type.clone(), 1)),
+
+    /// What was counted, when it is `now`.
+    fn at(self, now: OffsetDateTime) -> QueueCounts {
+        let age = |id: TaskId| (now - id.created_at()).try_into().unwrap_or_default();
+        QueueCounts {
+            oldest: self.oldest_queued.map(age),
+            ..self.counts
         }
     }
 }
 
-fn of_queue<'q>(
-    queues: &'q mut BTreeMap<QueueName, QueueCounts>,
-    queue: &QueueName,
-) -> &'q mut QueueCounts {
-    queues.entry(queue.clone()).or_insert_with(|| QueueCounts {
-        queue: queue.clone(),
-        ..QueueCounts::default()
+fn of_queue<'q>(queues: &'q mut BTreeMap<QueueName, Count>, queue: &QueueName) -> &'q mut Count {
+    queues.entry(queue.clone()).or_insert_with(|| {
+        let mut count = Count::default();
+        count.counts.queue = queue.clone();
+        count
     })
 }
 

@@ -137,6 +137,27 @@ async fn keys_are_forgotten_after_their_window() {
     assert_ne!(keyed(2).await.remove(0).unwrap()[0].id, first);
 }
 
+/// In more slices than one, among others that have ended, and where the newest are all there is.
+#[tokio::test]
+async fn all_that_has_not_ended_is_counted() {
+    let store = MemoryStore::default();
+    let queued = async || {
+        let counts = store.queue_counts().await.unwrap();
+        counts.iter().map(|counts| counts.queued).sum::<u64>()
+    };
+    finish_one(&store).await;
+    assert_eq!(queued().await, 0);
+    for number in 1..=12_000 {
+        match number % 2 {
+            0 => drop(finish_one(&store).await),
+            _ => drop(store.accept(&one(spec())).await),
+        }
+        if number == 1_000 || number == 12_000 {
+            assert_eq!(queued().await, number / 2);
+        }
+    }
+}
+
 #[tokio::test]
 async fn batches_are_quick() {
     let store = MemoryStore::default();
