@@ -51,10 +51,10 @@ async fn migrating_reports_what_it_did() {
     // Two at once: one does it, the other waits.
     let (a, b) = tokio::join!(crate::migrate(&url), crate::migrate(&url));
     let (a, b) = (a.unwrap(), b.unwrap());
-    assert_eq!(a.version, 9);
+    assert_eq!(a.version, 10);
     assert_eq!(a.version, b.version);
     let again = crate::migrate(&url).await.unwrap();
-    assert_eq!((again.applied, again.version), (vec![], 9));
+    assert_eq!((again.applied, again.version), (vec![], 10));
     crate::connect(Options::new(&url))
         .await
         .unwrap()
@@ -68,9 +68,9 @@ async fn migrating_reports_what_it_did() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(newer.contains("version 99, newer than the 9"), "{newer}");
+    assert!(newer.contains("version 99, newer than the 10"), "{newer}");
     let newer = crate::migrate(&url).await.unwrap_err().to_string();
-    assert!(newer.contains("newer than the 9"), "{newer}");
+    assert!(newer.contains("newer than the 10"), "{newer}");
     server
         .execute(&url, "delete from _sqlx_migrations where version > 1")
         .unwrap();
