@@ -153,6 +153,16 @@ pub struct Event {
     pub answer: Answer,
 }
 
+impl Event {
+    /// The task that was accepted, if one was.
+    pub fn accepted(&self) -> Option<TaskId> {
+        match self.answer {
+            Answer::Accepted(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// All requests and answers so far, in the order of the answers; each is a line of a file, too.
 #[derive(Debug)]
 pub struct History(Mutex<Kept>);
@@ -188,11 +198,7 @@ impl History {
     /// The tasks that were accepted so far.
     pub fn accepted(&self) -> BTreeSet<TaskId> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let accepted = kept.events.iter().filter_map(|event| match event.answer {
-            Answer::Accepted(id) => Some(id),
-            _ => None,
-        });
-        accepted.collect()
+        kept.events.iter().filter_map(Event::accepted).collect()
     }
 
     /// Takes all events out.

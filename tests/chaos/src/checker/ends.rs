@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use goflow_core::{State, TaskId};
 
 use super::{Case, Facts, Finding, number};
-use crate::history::{Answer, Asked, Seen};
+use crate::history::{Answer, Asked, Event, Seen};
 use crate::ledger::{Entry, How};
 use crate::work::{AttemptEnd, Outcome, Work};
 
@@ -18,7 +18,7 @@ pub(super) fn check(facts: &Facts, case: &Case<'_>, findings: &mut Vec<Finding>)
     let mut found = |invariant: &str, task: Option<TaskId>, seen: String| {
         findings.push(Finding::of(invariant, case.n, task, seen));
     };
-    let accepted: BTreeSet<TaskId> = case.events.iter().filter_map(accepted).collect();
+    let accepted: BTreeSet<TaskId> = case.events.iter().filter_map(Event::accepted).collect();
     let known: BTreeSet<TaskId> = accepted
         .iter()
         .copied()
@@ -75,13 +75,6 @@ pub(super) fn check_strangers(facts: &Facts, findings: &mut Vec<Finding>) {
     for record in facts.records.iter().filter(strange) {
         let seen = "the store has it, and nobody pushed it";
         findings.push(Finding::of("I6", number(record), Some(record.id), seen));
-    }
-}
-
-fn accepted(event: &crate::history::Event) -> Option<TaskId> {
-    match event.answer {
-        Answer::Accepted(id) => Some(id),
-        _ => None,
     }
 }
 

@@ -84,10 +84,7 @@ impl Percentiles {
 impl Figures {
     /// Counts one task.
     pub(super) fn count(&mut self, case: &Case<'_>) {
-        let is_accepted = case
-            .events
-            .iter()
-            .any(|event| matches!(event.answer, Answer::Accepted(_)));
+        let is_accepted = case.events.iter().any(|event| event.accepted().is_some());
         self.accepted += u64::from(is_accepted);
         self.unknown += u64::from(!is_accepted && !case.events.is_empty());
         for event in case.events {

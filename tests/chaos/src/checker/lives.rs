@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, case: &Case<'_>, keys: &mut Keys, findings: &
     let work = facts.load.work(case.n);
     let mut ids: Vec<TaskId> = Vec::new();
     for event in case.events {
-        let Answer::Accepted(id) = event.answer else {
+        let Some(id) = event.accepted() else {
             continue;
         };
         if event.asked == Asked::PushKeyed

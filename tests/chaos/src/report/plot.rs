@@ -6,7 +6,6 @@ use std::fmt::Write;
 use super::began;
 use crate::checker::Facts;
 use crate::clock::Micros;
-use crate::history::Answer;
 use crate::nemesis::{Deed, Fault};
 
 const WIDTH: f64 = 1_000.0;
@@ -30,7 +29,7 @@ pub fn plot(facts: &Facts) -> String {
         }
     };
     for event in &facts.events {
-        if matches!(event.answer, Answer::Accepted(_)) {
+        if event.accepted().is_some() {
             count(&mut accepted, event.answered_at);
         }
     }
