@@ -107,16 +107,15 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// [`Error::Unavailable`]: nothing was applied, or all was and nobody heard.
     async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error>;
 
-    /// Claims up to `limit` rows that are due. One whose deadline has passed ends as expired. A waiting row moves
-    /// to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the dispatch it
-    /// has, unless a live worker holds it (`held`): that one is due again after [`HELD_FOR`]. While nobody can say
-    /// what is held (`None`), queued rows are left alone, unless their deadline has passed. Each claimed row is due
-    /// again after [`DISPATCH_DEADLINE`] unless it is [confirmed](TaskStore::confirm_dispatched). Concurrent callers
-    /// get different rows.
+    /// Claims up to `limit` rows that are due, of those that `claim` says. One whose deadline has passed ends as expired. A
+    /// waiting row moves to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the
+    /// dispatch it has, unless a live worker holds it: that one is due again after [`HELD_FOR`]. Each row that is to be
+    /// dispatched is due again after [`DISPATCH_DEADLINE`] unless it is [confirmed](TaskStore::confirm_dispatched).
+    /// Concurrent callers get different rows.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error>;
+    async fn claim_due(&self, limit: usize, claim: Claim<'_>) -> Result<Due, Error>;
 
     /// Notes that `broker` has these dispatches: they are not due again before their deadline, if they have one.
     /// False, and nothing is noted, when the store is bound to another broker by now: that one has nothing of them.
@@ -242,6 +241,18 @@ pub struct Dispatch {
     pub attempt: u32,
     /// The decision to dispatch.
     pub dispatch: u32,
+}
+
+/// Which of the rows that are due are claimed.
+#[derive(Debug, Clone, Copy)]
+pub enum Claim<'a> {
+    /// All of them, while live workers hold these.
+    All(&'a HashSet<TaskId>),
+    /// Those that it does not matter to what workers hold, for nobody can say: those that wait, and those whose deadline
+    /// has passed.
+    Waiting,
+    /// Those whose deadline has passed, for nothing can be dispatched.
+    Late,
 }
 
 /// What was due.

@@ -1,10 +1,9 @@
 //! Rows that an engine must look at: what is due, what the broker has, what waits for a worker.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use goflow_core::broker::Tombstone;
-use goflow_core::store::{Due, EXPIRED_ERROR, Error};
+use goflow_core::store::{Claim, Due, EXPIRED_ERROR, Error};
 use goflow_core::{QueueName, State, TaskId, TaskType};
 use uuid::Uuid;
 
@@ -16,21 +15,18 @@ use crate::sql;
 use crate::store::PostgresStore;
 
 impl PostgresStore {
-    pub(crate) async fn claim(
-        &self,
-        limit: usize,
-        held: Option<&HashSet<TaskId>>,
-    ) -> Result<Due, Error> {
+    pub(crate) async fn claim(&self, limit: usize, claim: Claim<'_>) -> Result<Due, Error> {
         if self.rebinding.load(Ordering::Relaxed) {
             self.rebind_some().await?;
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let claim = match held {
-            Some(held) => {
+        let claim = match claim {
+            Claim::All(held) => {
                 let held: Vec<Uuid> = held.iter().map(|id| id.as_uuid()).collect();
                 sqlx::query_as(sql::CLAIM).bind(limit).bind(held)
             }
-            None => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
+            Claim::Waiting => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
+            Claim::Late => sqlx::query_as(sql::CLAIM_LATE).bind(limit),
         };
         let rows: Vec<ClaimRow> = claim
             .fetch_all(&self.pools.writes)

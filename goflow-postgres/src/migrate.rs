@@ -9,7 +9,7 @@ use crate::connect::{open, parse};
 use crate::error::{Kind, kind, reason, translate};
 use crate::sql;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// What [`migrate`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! The store: each call of the port, within its deadline.
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use goflow_core::broker::Identity;
 use goflow_core::outcome::Outcome;
 use goflow_core::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts};
 use goflow_core::state::Policy;
-use goflow_core::store::{Accepted, Applied, Change, Due, Error, KvStore, NewTasks};
+use goflow_core::store::{Accepted, Applied, Change, Claim, Due, Error, KvStore, NewTasks};
 use goflow_core::{QueueName, StoreId, TaskId, TaskRecord, TaskStore, TaskType};
 use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
@@ -125,8 +124,8 @@ impl TaskStore for PostgresStore {
         within(DEADLINE, "apply", self.apply_outcomes(outcomes, policy)).await
     }
 
-    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
-        within(DEADLINE, "claim due", self.claim(limit, held)).await
+    async fn claim_due(&self, limit: usize, claim: Claim<'_>) -> Result<Due, Error> {
+        within(DEADLINE, "claim due", self.claim(limit, claim)).await
     }
 
     async fn confirm_dispatched(

@@ -319,7 +319,7 @@ mod tests {
     use crate::content::Content;
     use crate::engine::{Engine, Record};
     use crate::store::memory::MemoryStore;
-    use crate::store::{DISPATCH_DEADLINE, TaskStore};
+    use crate::store::{Claim, DISPATCH_DEADLINE, TaskStore};
     use crate::task::Task;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -371,7 +371,10 @@ mod tests {
         };
         let looked_at = async || {
             tokio::time::advance(2 * DISPATCH_DEADLINE).await;
-            let due = store.claim_due(1_000, Some(&HashSet::new())).await.unwrap();
+            let due = store
+                .claim_due(1_000, Claim::All(&HashSet::new()))
+                .await
+                .unwrap();
             due.looked_at
         };
         assert_eq!(push(TOLD_TOGETHER).await, 0);

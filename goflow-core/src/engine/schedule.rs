@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::sweep::Sweep;
 use super::{Core, dispatch};
+use crate::store::{self, Claim};
 
 /// The longest time between two looks at the store.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -57,15 +58,17 @@ pub(super) async fn run(core: Arc<Core>) {
     let mut sweep = Sweep::default();
     loop {
         core.schedule.wait().await;
-        // While the broker is away, claiming rows would only wear the store out.
-        if !reachable && core.connection.control.ping().await.is_err() {
-            continue;
-        }
+        let away = !reachable && core.connection.control.ping().await.is_err();
         if core.lost_claim.is_cancelled() {
             // Another process has the store now.
             return;
         }
-        match tick(&core, &mut sweep).await {
+        let looked = match away {
+            // To claim what the broker cannot take would only wear the store out. Deadlines pass all the same.
+            true => end_late(&core).await.map(|()| false),
+            false => tick(&core, &mut sweep).await,
+        };
+        match looked {
             Ok(all) => reachable = all,
             Err(error) => {
                 warn!(%error, "cannot look for what is due, trying again");
@@ -76,13 +79,14 @@ pub(super) async fn run(core: Arc<Core>) {
     }
 }
 
-async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, crate::store::Error> {
+async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, store::Error> {
     // First what is known to be with the broker, so that no sweep takes it for lost.
     dispatch::confirm(core).await?;
     // While it is not known who holds what, a sweep could dispatch what is running.
     let held = sweep.held(core).await;
+    let claim = held.as_ref().map_or(Claim::Waiting, Claim::All);
     loop {
-        let due = core.store.claim_due(MAX_CLAIMED, held.as_ref()).await?;
+        let due = core.store.claim_due(MAX_CLAIMED, claim).await?;
         if due.looked_at > 0 {
             debug!(
                 dispatches = due.dispatches.len(),
@@ -96,6 +100,18 @@ async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, crate::store::Erro
         }
         if due.looked_at < MAX_CLAIMED {
             return Ok(true);
+        }
+    }
+}
+
+/// Ends what is late, and dispatches nothing.
+async fn end_late(core: &Core) -> Result<(), store::Error> {
+    loop {
+        let due = core.store.claim_due(MAX_CLAIMED, Claim::Late).await?;
+        core.ended(&due.expired).await;
+        // Those that could not be ended would be found again.
+        if due.expired.len() < MAX_CLAIMED {
+            return Ok(());
         }
     }
 }

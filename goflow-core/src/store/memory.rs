@@ -1,6 +1,5 @@
 //! The store in memory: records of this process.
 
-use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Accepted, Applied, CLAIM_TTL, Change, Due, Error, KvStore, NewTasks, TaskStore};
+use super::{
+    Accepted, Applied, CLAIM_TTL, Change, Claim, Due, Error, KvStore, NewTasks, TaskStore,
+};
 use crate::ambient;
 use crate::broker::Identity;
 use crate::faults::{self, Bug};
@@ -205,9 +206,9 @@ impl TaskStore for MemoryStore {
         Ok(applied)
     }
 
-    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
+    async fn claim_due(&self, limit: usize, claim: Claim<'_>) -> Result<Due, Error> {
         let now = Now::read();
-        let due = self.tables().claim_due(limit, held, now);
+        let due = self.tables().claim_due(limit, claim, now);
         if !due.expired.is_empty() {
             self.evict(now);
         }

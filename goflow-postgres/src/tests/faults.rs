@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use goflow_core::broker::Identity;
-use goflow_core::store::Error;
+use goflow_core::store::{Claim, Error};
 use goflow_core::{KvStore, State};
 use goflow_test_servers::eventually;
 
@@ -157,7 +157,7 @@ async fn a_row_from_the_future_holds_nobody_up() {
     ));
     bench.sql("update gf_task set due_at = now()");
     let due = store
-        .claim_due(500, Some(&Default::default()))
+        .claim_due(500, Claim::All(&Default::default()))
         .await
         .unwrap();
     let dispatched: Vec<_> = due.dispatches.iter().map(|due| due.spec.id).collect();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goflow_core::store::{Error, HELD_FOR};
+use goflow_core::store::{Claim, Error, HELD_FOR};
 use goflow_core::{Deadline, KvStore, State, Unique};
 use sqlx::{Connection, PgConnection};
 
@@ -44,7 +44,7 @@ async fn retention_is_a_class() {
             ..spec()
         };
         let late = accept(&store, late).await;
-        store.claim_due(10, None).await.unwrap();
+        store.claim_due(10, Claim::Waiting).await.unwrap();
         let rowless = rowless(spec());
         let id = rowless.task;
         apply(&store, vec![rowless]).await;
@@ -168,7 +168,7 @@ async fn rows_are_looked_at_in_time() {
     assert!((4.0..=5.0).contains(&seconds(plain)) && (2.0..=3.0).contains(&seconds(soon)));
     bench.sql("update gf_task set due_at = now()");
     let held = HashSet::from([plain, soon]);
-    let due = store.claim_due(10, Some(&held)).await.unwrap();
+    let due = store.claim_due(10, Claim::All(&held)).await.unwrap();
     assert_eq!(
         (due.looked_at, due.dispatches.len(), due.expired.len()),
         (2, 0, 0)
@@ -242,7 +242,10 @@ async fn what_is_late_ends_once() {
     let all = async |store: &PostgresStore| {
         let mut found = Vec::new();
         for _ in 0..10 {
-            let due = store.claim_due(100, Some(&HashSet::new())).await.unwrap();
+            let due = store
+                .claim_due(100, Claim::All(&HashSet::new()))
+                .await
+                .unwrap();
             assert_eq!(due.dispatches, []);
             found.extend(due.expired.into_iter().map(|one| one.task));
         }

@@ -154,6 +154,7 @@ async fn changes_do_not_read_all_of_a_table_whatever_it_is_taken_for() {
     let by_time = [
         sql::CLAIM,
         sql::CLAIM_WAITING,
+        sql::CLAIM_LATE,
         sql::WAKE_UNSERVED,
         sql::EXPIRE_KEYS,
         sql::EXPIRE_UNIQUE,

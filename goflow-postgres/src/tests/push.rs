@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goflow_core::store::Due;
+use goflow_core::store::{Claim, Due};
 use goflow_core::{Error, GoFlow, KvStore, State, Task, Unique};
 use sqlx::{Connection, PgConnection};
 
@@ -16,7 +16,10 @@ fn task() -> Task {
 }
 
 async fn due(store: &PostgresStore) -> Due {
-    store.claim_due(100, Some(&HashSet::new())).await.unwrap()
+    store
+        .claim_due(100, Claim::All(&HashSet::new()))
+        .await
+        .unwrap()
 }
 
 async fn connect(bench: &Bench) -> PgConnection {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::record::TaskRecord;
 use goflow_core::state::Policy;
-use goflow_core::store::{Accepted, Applied, Dispatch, Due, Error, IdempotencyKey, NewTasks};
+use goflow_core::store::{
+    Accepted, Applied, Claim, Dispatch, Due, Error, IdempotencyKey, NewTasks,
+};
 use goflow_core::{Backoff, Content, Priority, Start, TaskId, TaskSpec, TaskStore, WorkerId};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
@@ -56,7 +58,7 @@ pub use dispatch::{
     claim_limit, confirmed_is_left_alone, disjoint_claims, late_confirmation, not_before_its_time,
     sweep,
 };
-pub use held::{held_rows_are_left_alone, unknown_holders};
+pub use held::{held_rows_are_left_alone, nothing_can_be_dispatched, unknown_holders};
 pub use list::{counts, filters, large_content_is_omitted, pages, pages_while_tasks_arrive};
 pub use pause::paused_queues;
 pub use rowless::{
@@ -93,7 +95,7 @@ macro_rules! store_suite {
             dead_groups dead_since
             deadline_bounds_waits deadlines_expire_tasks deadlines_of_reopened_tasks dispatched_until_its_deadline
             late_from_the_start
-            held_rows_are_left_alone unknown_holders
+            held_rows_are_left_alone nothing_can_be_dispatched unknown_holders
             counts filters large_content_is_omitted pages pages_while_tasks_arrive
             random_walk
             paused_queues
@@ -261,7 +263,10 @@ async fn apply_one(store: &dyn TaskStore, outcome: Outcome) -> Applied {
 /// Claims what is due while workers hold these; nothing may have expired that is not asked about.
 async fn claim_held(store: &dyn TaskStore, limit: usize, held: &[TaskId]) -> Due {
     let held: HashSet<TaskId> = held.iter().copied().collect();
-    store.claim_due(limit, Some(&held)).await.expect("claim")
+    store
+        .claim_due(limit, Claim::All(&held))
+        .await
+        .expect("claim")
 }
 
 /// Claims what is due while no worker holds anything, and gives what is to be dispatched.

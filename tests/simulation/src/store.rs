@@ -1,6 +1,5 @@
 //! The store port as an engine sees it. Whatever happens to a task happens here, and is watched where it does.
 
-use std::collections::HashSet;
 use std::slice;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use goflow_core::outcome::Outcome;
 use goflow_core::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts, TaskRecord};
 use goflow_core::state::Policy;
 use goflow_core::store::memory::MemoryStore;
-use goflow_core::store::{Accepted, Applied, Change, Due, Error, NewTasks};
+use goflow_core::store::{Accepted, Applied, Change, Claim, Due, Error, NewTasks};
 use goflow_core::{KvStore, QueueName, State, StoreId, TaskId, TaskSpec, TaskStore, TaskType};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -151,9 +150,9 @@ impl TaskStore for GatedStore {
         self.0.call(Op::Apply, apply).await
     }
 
-    async fn claim_due(&self, limit: usize, held: Option<&HashSet<TaskId>>) -> Result<Due, Error> {
+    async fn claim_due(&self, limit: usize, claim: Claim<'_>) -> Result<Due, Error> {
         let claim = async {
-            let due = self.inner().claim_due(limit, held).await?;
+            let due = self.inner().claim_due(limit, claim).await?;
             self.claimed(&due).await?;
             Ok(due)
         };

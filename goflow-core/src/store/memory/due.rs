@@ -1,6 +1,5 @@
 //! What an engine must look at, and when.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Now;
@@ -11,28 +10,23 @@ use crate::broker::Tombstone;
 use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
 use crate::state::State;
-use crate::store::{DISPATCH_DEADLINE, Dispatch, Due, EXPIRED_ERROR, HELD_FOR};
+use crate::store::{Claim, DISPATCH_DEADLINE, Dispatch, Due, EXPIRED_ERROR, HELD_FOR};
 use crate::task::Deadline;
 
 impl Tables {
-    pub(super) fn claim_due(
-        &mut self,
-        limit: usize,
-        held: Option<&HashSet<TaskId>>,
-        now: Now,
-    ) -> Due {
+    pub(super) fn claim_due(&mut self, limit: usize, claim: Claim<'_>, now: Now) -> Due {
         self.sort_in_new(now.instant);
         let last = (now.instant, TaskId::from(uuid::Uuid::max()));
-        // While nobody knows what is held, only those count that the answer would not matter to.
-        let matters = |id: &TaskId| {
-            held.is_some()
-                || self
-                    .rows
-                    .get(id)
-                    .is_some_and(|row| row.live.waiting || row.has_expired(now))
+        let row_is = |id: &TaskId, what: fn(&Row, Now) -> bool| {
+            self.rows.get(id).is_some_and(|row| what(row, now))
+        };
+        let is_claimed = |id: &TaskId| match claim {
+            Claim::All(_) => true,
+            Claim::Waiting => row_is(id, |row, now| row.live.waiting || row.has_expired(now)),
+            Claim::Late => row_is(id, Row::has_expired),
         };
         let due = self.index.due.range(..=last).map(|(_, id)| *id);
-        let ids: Vec<_> = due.filter(matters).take(limit).collect();
+        let ids: Vec<_> = due.filter(is_claimed).take(limit).collect();
         let mut due = Due {
             looked_at: ids.len(),
             ..Due::default()
@@ -50,7 +44,7 @@ impl Tables {
                 index.finish(row, State::Expired, now.shown, now);
                 continue;
             }
-            if !row.live.waiting && held.is_some_and(|held| held.contains(&id)) {
+            if !row.live.waiting && matches!(claim, Claim::All(held) if held.contains(&id)) {
                 row.look_again(HELD_FOR, now);
                 index.put_back(row);
                 continue;

@@ -1,5 +1,6 @@
 //! What the conformance suite cannot see: time and the bounds of what is kept.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -10,7 +11,7 @@ use crate::content::Content;
 use crate::id::WorkerId;
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::{DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyKey};
+use crate::store::{Claim, DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyKey};
 use crate::task::{Task, TaskSpec};
 
 fn spec() -> TaskSpec {
@@ -72,7 +73,12 @@ async fn finished_tasks_go_by_number_and_by_age() {
 async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
     let store = MemoryStore::default();
     store.accept(&one(spec())).await.remove(0).unwrap();
-    let claim = async || store.claim_due(10, Some(&HashSet::new())).await.unwrap();
+    let claim = async || {
+        store
+            .claim_due(10, Claim::All(&HashSet::new()))
+            .await
+            .unwrap()
+    };
     assert_eq!(claim().await, Due::default());
     tokio::time::advance(DISPATCH_DEADLINE).await;
     assert_eq!(claim().await.dispatches.len(), 1);
@@ -95,7 +101,12 @@ async fn those_are_due_that_nobody_confirmed() {
             _ => {}
         }
     }
-    let claim = async || store.claim_due(6_000, Some(&HashSet::new())).await.unwrap();
+    let claim = async || {
+        store
+            .claim_due(6_000, Claim::All(&HashSet::new()))
+            .await
+            .unwrap()
+    };
     tokio::time::advance(DISPATCH_DEADLINE - Duration::from_millis(1)).await;
     assert_eq!(claim().await, Due::default());
     tokio::time::advance(Duration::from_millis(1)).await;
@@ -111,13 +122,13 @@ async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
     tokio::time::advance(DISPATCH_DEADLINE).await;
     let held = HashSet::from([id]);
     let claim = async |held| store.claim_due(10, held).await.unwrap();
-    assert_eq!(claim(None).await, Due::default());
-    let due = claim(Some(&held)).await;
+    assert_eq!(claim(Claim::Waiting).await, Due::default());
+    let due = claim(Claim::All(&held)).await;
     assert_eq!((due.looked_at, due.dispatches.len()), (1, 0));
     tokio::time::advance(HELD_FOR - Duration::from_millis(1)).await;
-    assert_eq!(claim(Some(&held)).await, Due::default());
+    assert_eq!(claim(Claim::All(&held)).await, Due::default());
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(claim(Some(&HashSet::new())).await.dispatches.len(), 1);
+    assert_eq!(claim(Claim::All(&HashSet::new())).await.dispatches.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goflow_core::broker::{Identity, Tombstone};
 use goflow_core::outcome::Verdict;
-use goflow_core::store::{DISPATCH_DEADLINE, Due};
+use goflow_core::store::{Claim, DISPATCH_DEADLINE, Due};
 use goflow_core::{Deadline, Start, State, TaskId, TaskSpec, TaskStore};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ pub async fn held_rows_are_left_alone(fixture: &impl Fixture) {
 /// While nobody knows what is held, only those rows are claimed that it does not matter to.
 pub async fn unknown_holders(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
-    let claim_blindly = async |limit| store.claim_due(limit, None).await.expect("claim");
+    let claim_blindly = async |limit| store.claim_due(limit, Claim::Waiting).await.expect("claim");
     let dispatched = accept(&*store, spec()).await;
     let waiting = accept(&*store, spec()).await;
     apply_one(&*store, outcome(waiting, 1, 1, Verdict::Released)).await;
@@ -105,4 +105,37 @@ pub async fn unknown_holders(fixture: &impl Fixture) {
     }
     assert_eq!(claim_blindly(2).await.dispatches.len(), 2);
     assert_eq!(claim_blindly(2).await.dispatches.len(), 1);
+}
+
+/// While nothing can be dispatched, deadlines pass all the same, and all else stays as it is.
+pub async fn nothing_can_be_dispatched(fixture: &impl Fixture) {
+    let store = roomy(fixture).await;
+    let claim_late = async |limit| store.claim_due(limit, Claim::Late).await.expect("claim");
+    let (dispatched, waiting) = (accept(&*store, spec()).await, accept(&*store, spec()).await);
+    apply_one(&*store, outcome(waiting, 1, 1, Verdict::Released)).await;
+    let mut late = Vec::new();
+    for start in [Start::Now, Start::At(now() + Duration::from_secs(60))] {
+        let deadline = Some(Deadline::After(Duration::from_millis(50)));
+        let task = TaskSpec {
+            deadline,
+            start,
+            ..spec()
+        };
+        late.push(accept(&*store, task).await);
+    }
+    sleep(Duration::from_millis(100)).await;
+    doubt_all(&*store).await;
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let due = claim_late(1).await;
+        assert_eq!((due.looked_at, &*due.dispatches), (1, &[][..]));
+        ended.extend(due.expired.iter().map(|one| one.task));
+    }
+    ended.sort_unstable();
+    late.sort_unstable();
+    assert_eq!(ended, late);
+    assert_eq!(claim_late(10).await, Due::default());
+    let mut expected = [(dispatched, 1), (waiting, 2)];
+    expected.sort_unstable();
+    assert_eq!(sorted(&claim_held(&*store, 10, &[]).await), expected);
 }

@@ -58,3 +58,26 @@ async fn a_deadline_ends_a_task_wherever_it_is() -> Result<()> {
     ensure!(task["state"] == "succeeded", "{task}");
     Ok(())
 }
+
+/// An engine that found the broker away dispatches nothing until it is back, and ends what is late all the same.
+#[tokio::test]
+async fn deadlines_pass_while_the_broker_is_away() -> Result<()> {
+    let mut cluster = Cluster::start().await?;
+    let gateway = cluster.gateway(&[])?;
+    let client = Client::new(gateway.url());
+    cluster.nats.kill()?;
+    let delayed = json!({"type": "echo", "payload": 7, "delay": "1s"});
+    let delayed = client.push(delayed).await?;
+    // By then the engine has tried to dispatch the other one.
+    let late = client
+        .push(json!({"type": "echo", "deadline": "9s"}))
+        .await?;
+    let task = client.finished(&late).await?;
+    ensure!(task["state"] == "expired", "{task}");
+    cluster.nats.start_again()?;
+    let _worker = cluster.worker(&[])?;
+    ensure!(client.finished(&delayed).await?["result"] == 7);
+    let task = client.task(&late).await?;
+    ensure!(task["state"] == "expired", "{task}");
+    Ok(())
+}
