@@ -1,5 +1,7 @@
 //! `goflow-bench`: measures goflow beside the bare pipeline. With `GF_LOG` set, goflow's own log goes to stderr.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use goflow_bench::args::Cli;
 use mimalloc::MiMalloc;
@@ -9,8 +11,11 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What a shell gives a process ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     // Without it no subscriber at all: logging is not to be measured unawares.
     if let Ok(filter) = EnvFilter::try_from_env("GF_LOG") {
         tracing_subscriber::fmt()
@@ -18,5 +23,10 @@ async fn main() -> anyhow::Result<()> {
             .with_writer(std::io::stderr)
             .init();
     }
-    goflow_bench::commands::run(Cli::parse()).await
+    let cli = Cli::parse();
+    tokio::select! {
+        done = goflow_bench::commands::run(cli) => done.map(|()| ExitCode::SUCCESS),
+        // The other branch is dropped, and with it every server and process that it has started.
+        () = goflow_test_servers::interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+    }
 }

@@ -11,7 +11,6 @@ use goflow_chaos::nemesis::Storm;
 use goflow_chaos::run::Scenario;
 use goflow_chaos::{report, tiers};
 use goflow_core::faults::Bug;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Runs real gateways, workers, NATS and Postgres under load, kills, pauses and cuts them off, and checks what is
@@ -180,13 +179,7 @@ fn run_all(args: &Args, runs: &[Run]) -> Result<()> {
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    goflow_test_servers::interrupted().await;
     eprintln!("stopping everything that was started");
     stop.cancel();
 }

@@ -23,12 +23,14 @@
 mod child;
 mod eventually;
 mod install;
+mod interrupt;
 mod nats;
 mod postgres;
 mod process;
 
 pub use eventually::{Condition, eventually};
 pub use install::binary;
+pub use interrupt::interrupted;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use process::Process;
