@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What a shell gives a process ended by Ctrl-C.
+/// What a shell gives a process ended by Ctrl-C; here, by SIGTERM too.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
@@ -25,8 +25,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let cli = Cli::parse();
     tokio::select! {
-        done = goflow_bench::commands::run(cli) => done.map(|()| ExitCode::SUCCESS),
+        // First, so that it listens before a server is started.
+        biased;
         // The other branch is dropped, and with it every server and process that it has started.
         () = goflow_test_servers::interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        done = goflow_bench::commands::run(cli) => done.map(|()| ExitCode::SUCCESS),
     }
 }

@@ -31,6 +31,10 @@ pub const DISPATCH_DEADLINE: Duration = Duration::from_secs(5);
 /// When a row is looked at again that a live worker holds although its dispatch is in doubt.
 pub const HELD_FOR: Duration = Duration::from_secs(10);
 
+/// How long a deadline must have passed before an engine ends a task that can dispatch nothing. One that reaches the
+/// broker, and can tell whoever runs the task, has done so before.
+pub const LATE_FOR: Duration = Duration::from_secs(3);
+
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -107,11 +111,11 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// [`Error::Unavailable`]: nothing was applied, or all was and nobody heard.
     async fn apply(&self, outcomes: &[&Outcome], policy: &Policy) -> Result<Vec<Applied>, Error>;
 
-    /// Claims up to `limit` rows that are due, of those that `claim` says. One whose deadline has passed ends as expired. A
-    /// waiting row moves to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed comes with the
-    /// dispatch it has, unless a live worker holds it: that one is due again after [`HELD_FOR`]. Each row that is to be
-    /// dispatched is due again after [`DISPATCH_DEADLINE`] unless it is [confirmed](TaskStore::confirm_dispatched).
-    /// Concurrent callers get different rows.
+    /// Claims up to `limit` rows that are due, of those that `claim` says. One whose deadline has passed ends as
+    /// expired. A waiting row moves to `queued` with the next dispatch. A queued one whose dispatch nobody confirmed
+    /// comes with the dispatch it has, unless a live worker holds it: that one is due again after [`HELD_FOR`]. Each
+    /// row that is to be dispatched is due again after [`DISPATCH_DEADLINE`] unless it is
+    /// [confirmed](TaskStore::confirm_dispatched). Concurrent callers get different rows.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -246,12 +250,11 @@ pub struct Dispatch {
 /// Which of the rows that are due are claimed.
 #[derive(Debug, Clone, Copy)]
 pub enum Claim<'a> {
-    /// All of them, while live workers hold these.
+    /// All of them. Live workers hold these.
     All(&'a HashSet<TaskId>),
-    /// Those that it does not matter to what workers hold, for nobody can say: those that wait, and those whose deadline
-    /// has passed.
-    Waiting,
-    /// Those whose deadline has passed, for nothing can be dispatched.
+    /// Nobody can say what workers hold: those that wait, and those whose deadline has passed.
+    WaitingOrLate,
+    /// Nothing can be dispatched: those whose deadline has passed [for a while](LATE_FOR).
     Late,
 }
 

@@ -25,7 +25,7 @@ impl PostgresStore {
                 let held: Vec<Uuid> = held.iter().map(|id| id.as_uuid()).collect();
                 sqlx::query_as(sql::CLAIM).bind(limit).bind(held)
             }
-            Claim::Waiting => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
+            Claim::WaitingOrLate => sqlx::query_as(sql::CLAIM_WAITING).bind(limit),
             Claim::Late => sqlx::query_as(sql::CLAIM_LATE).bind(limit),
         };
         let rows: Vec<ClaimRow> = claim

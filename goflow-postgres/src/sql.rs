@@ -296,11 +296,12 @@ statements! {
         ), due as materialized (
             select id, late, false as held from waiting union all select id, true, false from late
         ), ", claimed!();
-    /// Names those whose deadline has passed and that nobody else is at, the oldest first.
+    /// Names those whose deadline passed some time ago and that nobody else is at, the oldest first.
     CLAIM_LATE = "
         select null::uuid as id, count(*) as looked_at, array_agg(id) as late
         from (
-            select id from gf_task where deadline_at <= now() order by deadline_at limit $1 for update skip locked
+            select id from gf_task where deadline_at <= now() - interval '3 s'
+            order by deadline_at limit $1 for update skip locked
         ) late";
     /// Nothing more to do, before their deadline, for rows whose dispatch the broker has: in the order of the ids. What is
     /// asked of a row is asked twice, as above.

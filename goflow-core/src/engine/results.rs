@@ -230,7 +230,7 @@ impl Core {
     }
 
     /// Wakes whoever waits here for these tasks, or for the room that they leave.
-    fn left(&self, ids: &[TaskId]) {
+    pub(super) fn left(&self, ids: &[TaskId]) {
         if !ids.is_empty() {
             self.wake(ids);
             self.room.notify_waiters();

@@ -84,7 +84,7 @@ async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, store::Error> {
     dispatch::confirm(core).await?;
     // While it is not known who holds what, a sweep could dispatch what is running.
     let held = sweep.held(core).await;
-    let claim = held.as_ref().map_or(Claim::Waiting, Claim::All);
+    let claim = held.as_ref().map_or(Claim::WaitingOrLate, Claim::All);
     loop {
         let due = core.store.claim_due(MAX_CLAIMED, claim).await?;
         if due.looked_at > 0 {
@@ -104,13 +104,15 @@ async fn tick(core: &Core, sweep: &mut Sweep) -> Result<bool, store::Error> {
     }
 }
 
-/// Ends what is late, and dispatches nothing.
+/// Ends what is late, and dispatches nothing. Other engines hear nothing of it: there is no broker to tell them by.
 async fn end_late(core: &Core) -> Result<(), store::Error> {
     loop {
-        let due = core.store.claim_due(MAX_CLAIMED, Claim::Late).await?;
-        core.ended(&due.expired).await;
+        let late = core.store.claim_due(MAX_CLAIMED, Claim::Late).await?;
+        let ids: Vec<_> = late.expired.iter().map(|it| it.task).collect();
+        core.left(&ids);
+        core.tombs.entomb(&late.expired).await;
         // Those that could not be ended would be found again.
-        if due.expired.len() < MAX_CLAIMED {
+        if ids.len() < MAX_CLAIMED {
             return Ok(());
         }
     }

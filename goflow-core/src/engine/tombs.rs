@@ -45,12 +45,16 @@ impl Tombs {
         let mut telling = Vec::with_capacity(tombstones.len());
         for tombstone in tombstones {
             let (told, done) = oneshot::channel();
-            match self.sender.try_send((*tombstone, told)) {
-                Ok(()) => telling.push(done),
-                Err(_) => {
-                    warn!(task.id = %tombstone.task, "it has ended and may still be run; its outcome is dropped")
-                }
+            if self.sender.try_send((*tombstone, told)).is_ok() {
+                telling.push(done);
             }
+        }
+        let untold = tombstones.len() - telling.len();
+        if untold > 0 {
+            warn!(
+                tasks = untold,
+                "they have ended and may still be run; their outcomes are dropped"
+            );
         }
         if !self.away.load(Ordering::Relaxed) {
             let all_told = async {

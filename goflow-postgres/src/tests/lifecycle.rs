@@ -44,7 +44,7 @@ async fn retention_is_a_class() {
             ..spec()
         };
         let late = accept(&store, late).await;
-        store.claim_due(10, Claim::Waiting).await.unwrap();
+        store.claim_due(10, Claim::WaitingOrLate).await.unwrap();
         let rowless = rowless(spec());
         let id = rowless.task;
         apply(&store, vec![rowless]).await;

@@ -4,8 +4,8 @@ use std::future::pending;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends at the first SIGINT or SIGTERM, which end the process no more from now on. Where signals cannot be listened to,
-/// it never ends, and they do what they did. Cancel-safe.
+/// Ends at the first SIGINT or SIGTERM, which end the process no more once this has been polled. Never, where they cannot
+/// be listened to. Cancel-safe.
 pub async fn interrupted() {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),

@@ -10,23 +10,23 @@ use crate::broker::Tombstone;
 use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
 use crate::state::State;
-use crate::store::{Claim, DISPATCH_DEADLINE, Dispatch, Due, EXPIRED_ERROR, HELD_FOR};
+use crate::store::{Claim, DISPATCH_DEADLINE, Dispatch, Due, EXPIRED_ERROR, HELD_FOR, LATE_FOR};
 use crate::task::Deadline;
 
 impl Tables {
     pub(super) fn claim_due(&mut self, limit: usize, claim: Claim<'_>, now: Now) -> Due {
         self.sort_in_new(now.instant);
         let last = (now.instant, TaskId::from(uuid::Uuid::max()));
-        let row_is = |id: &TaskId, what: fn(&Row, Now) -> bool| {
-            self.rows.get(id).is_some_and(|row| what(row, now))
-        };
-        let is_claimed = |id: &TaskId| match claim {
-            Claim::All(_) => true,
-            Claim::Waiting => row_is(id, |row, now| row.live.waiting || row.has_expired(now)),
-            Claim::Late => row_is(id, Row::has_expired),
+        let waits_or_is_late = |id: &TaskId| {
+            let row = self.rows.get(id);
+            row.is_some_and(|row| row.live.waiting || row.has_expired(now))
         };
         let due = self.index.due.range(..=last).map(|(_, id)| *id);
-        let ids: Vec<_> = due.filter(is_claimed).take(limit).collect();
+        let ids: Vec<_> = match claim {
+            Claim::All(_) => due.take(limit).collect(),
+            Claim::WaitingOrLate => due.filter(waits_or_is_late).take(limit).collect(),
+            Claim::Late => self.index.late_for(LATE_FOR, now).take(limit).collect(),
+        };
         let mut due = Due {
             looked_at: ids.len(),
             ..Due::default()

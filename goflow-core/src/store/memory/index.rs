@@ -1,6 +1,7 @@
 //! The orders that rows are looked up in.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use foldhash::HashMap;
 use time::OffsetDateTime;
@@ -29,6 +30,8 @@ pub(super) struct Index {
     new: VecDeque<(Instant, TaskId)>,
     /// What finished, in that order; tasks that were reopened since are still in it.
     by_finish: VecDeque<(Instant, TaskId)>,
+    /// When those that have a deadline end as expired.
+    deadlines: BTreeSet<(Instant, TaskId)>,
     pub(super) unserved: HashMap<(QueueName, TaskType), BTreeSet<TaskId>>,
     pub(super) uniques: Uniques,
 }
@@ -36,8 +39,18 @@ pub(super) struct Index {
 impl Index {
     /// Takes in a row that is new, or live again.
     pub(super) fn add(&mut self, row: &mut Row) {
-        self.order.add(row.record.spec.id);
+        let id = row.record.spec.id;
+        self.order.add(id);
+        let deadline = row.deadline.map(|deadline| (deadline.instant, id));
+        self.deadlines.extend(deadline);
         self.put_back(row);
+    }
+
+    /// Those whose deadline has passed for so long, the oldest first.
+    pub(super) fn late_for(&self, wait: Duration, now: Now) -> impl Iterator<Item = TaskId> {
+        let deadlines = self.deadlines.iter();
+        let late = deadlines.take_while(move |(deadline, _)| *deadline + wait <= now.instant);
+        late.map(|(_, id)| *id)
     }
 
     /// Takes in a new row, due at `due` unless its dispatch is confirmed before. `counts` says of a row whether it is still due
@@ -107,6 +120,9 @@ impl Index {
         row.due = None;
         row.finished = Some(now.instant);
         let id = row.record.spec.id;
+        if let Some(deadline) = row.deadline {
+            self.deadlines.remove(&(deadline.instant, id));
+        }
         self.order.end(id);
         self.by_finish.push_back((now.instant, id));
     }

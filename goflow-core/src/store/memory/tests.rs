@@ -122,7 +122,7 @@ async fn what_a_worker_holds_is_looked_at_again_by_the_paused_clock() {
     tokio::time::advance(DISPATCH_DEADLINE).await;
     let held = HashSet::from([id]);
     let claim = async |held| store.claim_due(10, held).await.unwrap();
-    assert_eq!(claim(Claim::Waiting).await, Due::default());
+    assert_eq!(claim(Claim::WaitingOrLate).await, Due::default());
     let due = claim(Claim::All(&held)).await;
     assert_eq!((due.looked_at, due.dispatches.len()), (1, 0));
     tokio::time::advance(HELD_FOR - Duration::from_millis(1)).await;

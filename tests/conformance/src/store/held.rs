@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goflow_core::broker::{Identity, Tombstone};
 use goflow_core::outcome::Verdict;
-use goflow_core::store::{Claim, DISPATCH_DEADLINE, Due};
+use goflow_core::store::{Claim, DISPATCH_DEADLINE, Due, LATE_FOR};
 use goflow_core::{Deadline, Start, State, TaskId, TaskSpec, TaskStore};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -68,7 +68,12 @@ pub async fn held_rows_are_left_alone(fixture: &impl Fixture) {
 /// While nobody knows what is held, only those rows are claimed that it does not matter to.
 pub async fn unknown_holders(fixture: &impl Fixture) {
     let store = roomy(fixture).await;
-    let claim_blindly = async |limit| store.claim_due(limit, Claim::Waiting).await.expect("claim");
+    let claim_blindly = async |limit| {
+        store
+            .claim_due(limit, Claim::WaitingOrLate)
+            .await
+            .expect("claim")
+    };
     let dispatched = accept(&*store, spec()).await;
     let waiting = accept(&*store, spec()).await;
     apply_one(&*store, outcome(waiting, 1, 1, Verdict::Released)).await;
@@ -125,6 +130,9 @@ pub async fn nothing_can_be_dispatched(fixture: &impl Fixture) {
     }
     sleep(Duration::from_millis(100)).await;
     doubt_all(&*store).await;
+    // Those come first who can tell whoever runs it.
+    assert_eq!(claim_late(10).await, Due::default());
+    sleep(LATE_FOR).await;
     let mut ended = Vec::new();
     for _ in 0..2 {
         let due = claim_late(1).await;

@@ -248,14 +248,14 @@ impl Walk {
         }
         let claim = match (self.dice.one_in(8), self.dice.one_in(4)) {
             (true, _) => Claim::Late,
-            (_, true) => Claim::Waiting,
+            (_, true) => Claim::WaitingOrLate,
             _ => Claim::All(&held),
         };
         let due = self.store.claim_due(100, claim).await.expect("claim");
-        let dispatches = !matches!(claim, Claim::Late);
+        let may_dispatch = !matches!(claim, Claim::Late);
         let is_held = |id: &TaskId| match claim {
             Claim::All(held) => Some(held.contains(id)),
-            Claim::Waiting | Claim::Late => None,
+            Claim::WaitingOrLate | Claim::Late => None,
         };
         for expired in &due.expired {
             let model = self.model(expired.task);
@@ -275,7 +275,7 @@ impl Walk {
             let id = dispatch.spec.id;
             let model = self.models.get_mut(&id).expect("a task of the walk");
             let before = model.clone();
-            let rightly = dispatches
+            let rightly = may_dispatch
                 && !model.is_late()
                 && model.claim(dispatch.attempt, dispatch.dispatch, is_held(&id));
             assert!(rightly, "{}: {before:?} was given out", self.place);
@@ -285,8 +285,9 @@ impl Walk {
         let given: HashSet<TaskId> = due.dispatches.iter().map(|one| one.spec.id).collect();
         for (id, model) in self.models.iter_mut().filter(|(id, _)| !given.contains(id)) {
             let before = model.clone();
-            let rightly = !(model.is_live() && model.is_late())
-                && (!dispatches || model.pass_over(is_held(id)));
+            // What is late is left for a while to those who can tell of it.
+            let rightly = !may_dispatch
+                || !(model.is_live() && model.is_late()) && model.pass_over(is_held(id));
             assert!(rightly, "{}: {before:?} was passed over", self.place);
         }
     }

@@ -63,21 +63,33 @@ async fn a_deadline_ends_a_task_wherever_it_is() -> Result<()> {
 #[tokio::test]
 async fn deadlines_pass_while_the_broker_is_away() -> Result<()> {
     let mut cluster = Cluster::start().await?;
+    let runs = cluster.marking()?;
     let gateway = cluster.gateway(&[])?;
     let client = Client::new(gateway.url());
+    let queued = json!({"type": "mark", "payload": "queued", "deadline": "9s"});
+    let queued = client.push(queued).await?;
     cluster.nats.kill()?;
-    let delayed = json!({"type": "echo", "payload": 7, "delay": "1s"});
+    // The engine has tried to dispatch the first of these when the deadline of the second passes.
+    let delayed = json!({"type": "mark", "payload": "delayed", "delay": "1s"});
     let delayed = client.push(delayed).await?;
-    // By then the engine has tried to dispatch the other one.
-    let late = client
-        .push(json!({"type": "echo", "deadline": "9s"}))
-        .await?;
-    let task = client.finished(&late).await?;
-    ensure!(task["state"] == "expired", "{task}");
+    let late = json!({"type": "mark", "payload": "late", "deadline": "9s"});
+    let late = client.push(late).await?;
+    for id in [&late, &queued] {
+        let task = client.finished(id).await?;
+        ensure!(task["state"] == "expired", "{task}");
+    }
     cluster.nats.start_again()?;
+    // Once the broker knows of them, no worker starts what has expired.
+    let jetstream = cluster.jetstream().await?;
+    eventually(PATIENCE, async || {
+        let told = jetstream.get_stream("GF_CANCEL").await?;
+        let told = told.get_info().await?.state.messages;
+        ensure!(told == 2, "{told} tombstones");
+        Ok(())
+    })
+    .await?;
     let _worker = cluster.worker(&[])?;
-    ensure!(client.finished(&delayed).await?["result"] == 7);
-    let task = client.task(&late).await?;
-    ensure!(task["state"] == "expired", "{task}");
+    ensure!(client.finished(&delayed).await?["state"] == "succeeded");
+    ensure!(ledger(&runs) == ["\"delayed\""], "{:?}", ledger(&runs));
     Ok(())
 }
