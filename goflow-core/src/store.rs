@@ -31,7 +31,7 @@ pub const DISPATCH_DEADLINE: Duration = Duration::from_secs(5);
 /// When a row is looked at again that a live worker holds although its dispatch is in doubt.
 pub const HELD_FOR: Duration = Duration::from_secs(10);
 
-/// How long a deadline must have passed before an engine ends a task that can dispatch nothing. One that reaches the
+/// How long a deadline must have passed before an engine that can dispatch nothing ends the task. One that reaches the
 /// broker, and can tell whoever runs the task, has done so before.
 pub const LATE_FOR: Duration = Duration::from_secs(3);
 

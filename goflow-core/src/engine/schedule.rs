@@ -63,10 +63,11 @@ pub(super) async fn run(core: Arc<Core>) {
             // Another process has the store now.
             return;
         }
-        let looked = match away {
+        let looked = if away {
             // To claim what the broker cannot take would only wear the store out. Deadlines pass all the same.
-            true => end_late(&core).await.map(|()| false),
-            false => tick(&core, &mut sweep).await,
+            end_late(&core).await.map(|()| false)
+        } else {
+            tick(&core, &mut sweep).await
         };
         match looked {
             Ok(all) => reachable = all,

@@ -119,6 +119,18 @@ impl Cluster {
         Ok(async_nats::jetstream::new(nats))
     }
 
+    /// Waits until a stream of the broker holds `wanted` messages.
+    pub(crate) async fn holds(&self, stream: &str, wanted: u64) -> Result<()> {
+        let jetstream = self.jetstream().await?;
+        eventually(PATIENCE, async || {
+            let found = jetstream.get_stream(stream).await?;
+            let messages = found.cached_info().state.messages;
+            ensure!(messages == wanted, "{messages}, not {wanted}: {stream}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Adds the example handlers.
     pub(crate) fn original_handlers(&self) -> Result<()> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/handlers");

@@ -80,14 +80,7 @@ async fn deadlines_pass_while_the_broker_is_away() -> Result<()> {
     }
     cluster.nats.start_again()?;
     // Once the broker knows of them, no worker starts what has expired.
-    let jetstream = cluster.jetstream().await?;
-    eventually(PATIENCE, async || {
-        let told = jetstream.get_stream("GF_CANCEL").await?;
-        let told = told.get_info().await?.state.messages;
-        ensure!(told == 2, "{told} tombstones");
-        Ok(())
-    })
-    .await?;
+    cluster.holds("GF_CANCEL", 2).await?;
     let _worker = cluster.worker(&[])?;
     ensure!(client.finished(&delayed).await?["state"] == "succeeded");
     ensure!(ledger(&runs) == ["\"delayed\""], "{:?}", ledger(&runs));

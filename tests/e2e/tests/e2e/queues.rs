@@ -1,11 +1,10 @@
 //! Queues are paused, resumed and purged, over restarts.
 
 use anyhow::{Result, ensure};
-use goflow_test_servers::eventually;
 use serde_json::json;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, PATIENCE, gf_at, ledger};
+use crate::cluster::{Cluster, gf_at, ledger};
 
 #[tokio::test]
 async fn a_paused_queue_stays_paused_over_restarts_and_a_wipe() -> Result<()> {
@@ -40,14 +39,7 @@ async fn a_paused_queue_stays_paused_over_restarts_and_a_wipe() -> Result<()> {
     cluster.nats.wipe_and_restart()?;
     runs_elsewhere(&client).await?;
     // What was lost is dispatched again, into a queue that is paused.
-    let jetstream = cluster.jetstream().await?;
-    eventually(PATIENCE, async || {
-        let stream = jetstream.get_stream("GF_Q_default").await?;
-        let waiting = stream.get_info().await?.state.messages;
-        ensure!(waiting == 20, "{waiting} in the queue");
-        Ok(())
-    })
-    .await?;
+    cluster.holds("GF_Q_default", 20).await?;
     runs_elsewhere(&client).await?;
 
     gf_at(&gateway, &["queue", "resume", "default"]).await?;

@@ -77,14 +77,7 @@ async fn a_program_goes_on_from_its_checkpoint_after_its_worker_was_killed() -> 
     let client = Client::new(gateway.url());
     let mut doomed = cluster.worker(&[])?;
     let id = client.push(json!({"type": "walk"})).await?;
-    let jetstream = cluster.jetstream().await?;
-    eventually(PATIENCE, async || {
-        let stream = jetstream.get_stream("GF_CHECKPOINT").await?;
-        let saved = stream.get_info().await?.state.messages;
-        ensure!(saved == 1, "{saved} saved");
-        Ok(())
-    })
-    .await?;
+    cluster.holds("GF_CHECKPOINT", 1).await?;
     doomed.kill()?;
     let _other = cluster.worker(&[])?;
     let task = client.finished(&id).await?;
