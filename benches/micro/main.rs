@@ -93,10 +93,9 @@ fn next_state(bencher: Bencher<'_, '_>) {
         starts: 0,
         last_start: None,
         unserved: 0,
-        backoff: Backoff::default(),
     };
-    let outcome = outcome(&message(1, 100));
-    bencher.bench_local(|| black_box(&live).next(black_box(&outcome), true, 0.5));
+    let (outcome, backoff) = (outcome(&message(1, 100)), Backoff::default());
+    bencher.bench_local(|| black_box(&live).next(black_box(&outcome), &backoff, true, 0.5));
 }
 
 fn runtime() -> Runtime {

@@ -105,6 +105,12 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
         all
     }
 
+    /// The same broker, if it lives in this process and never waits but for messages and for room: then nothing is gained by
+    /// taking ahead, or by handing over many. Default: none.
+    fn at_once(&self) -> Option<&dyn AtOnce<T>> {
+        None
+    }
+
     /// How long it pays to wait for more deliveries to acknowledge together. Zero, unless said otherwise: acks are answered
     /// at once, nothing is gained by it, and whoever is done waits for them.
     fn ack_linger(&self) -> Duration {
@@ -123,6 +129,15 @@ pub trait Broker<T: Wire>: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::NoChannel`] before anyone prepared it, [`Error::Unavailable`].
     async fn depth(&self, channel: &str) -> Result<Depth, Error>;
+}
+
+/// A broker that takes a message without waiting for anything.
+pub trait AtOnce<T>: Send + Sync {
+    /// Takes one message, as [`Broker::submit`] does, but waits for no room.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Closed`], [`Error::Refused`] when it is for no channel.
+    fn submit_one(&self, message: T) -> Result<(), Error>;
 }
 
 /// The messages of a channel, counted. Positions grow with each message that is submitted; they start anew with the

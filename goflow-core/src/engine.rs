@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,13 +17,14 @@ use crate::ambient;
 use crate::broker::acks::{self, Acknowledger};
 use crate::broker::{Connection, Depth};
 use crate::error::Error;
-use crate::id::{Route, TaskId};
+use crate::id::Route;
 use crate::record::QueueCounts;
 use crate::stop::Stop;
 use crate::store::{self, TaskStore};
 
 mod accept;
 mod dispatch;
+mod finished;
 mod listen;
 mod operate;
 mod prepare;
@@ -39,9 +40,6 @@ mod waiters;
 pub(crate) use operate::Action;
 pub use operate::{Bulk, MAX_BULK};
 pub use registry::WorkerSeen;
-
-/// Finished tasks that a receiver of [`GoFlow::finished`](crate::GoFlow::finished) may be behind.
-const FINISHED_BACKLOG: usize = 8_192;
 
 /// How long a stop waits for pushes under way to be committed.
 const PUSH_PATIENCE: Duration = Duration::from_secs(6);
@@ -128,7 +126,7 @@ struct Core {
     waiters: waiters::Waiters,
     registry: registry::Registry,
     prepared: prepare::Prepared,
-    finished: broadcast::Sender<TaskId>,
+    finished: finished::Finished,
     /// Told when tasks finish: there may be room for another push.
     room: Notify,
     /// Fires when no more pushes are taken, and waits end.
@@ -159,7 +157,7 @@ impl Engine {
             waiters: waiters::Waiters::default(),
             registry: registry::Registry::default(),
             prepared: prepare::Prepared::default(),
-            finished: broadcast::channel(FINISHED_BACKLOG).0,
+            finished: finished::Finished::new(),
             room: Notify::new(),
             stopping: Stop::default(),
             lost_claim: Stop::default(),
@@ -237,6 +235,7 @@ impl Stopping {
             self.0.flush(FLUSH_PATIENCE).await;
         }
         loops.around.shutdown().await;
+        self.0.finished.end();
     }
 }
 

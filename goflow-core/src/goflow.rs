@@ -1,6 +1,7 @@
 //! [`GoFlow`]: the queue as an application uses it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -40,7 +41,9 @@ struct Inner {
     push_timeout: Duration,
     /// How long `close` lets local tasks finish.
     grace: Duration,
-    engine: RwLock<Option<Arc<Engine>>>,
+    engine: OnceLock<Engine>,
+    /// Whether the engine is not to be used any more.
+    closed: AtomicBool,
     /// Held while starting or closing.
     stage: Mutex<Stage>,
 }
@@ -81,7 +84,8 @@ impl GoFlow {
         if let Some(worker) = &inner.local {
             worker.start().await?;
         }
-        *self.slot() = Some(Arc::new(engine));
+        // It is started once, while the stage is held.
+        inner.engine.get_or_init(|| engine);
         *stage = Stage::Started(loops);
         Ok(())
     }
@@ -103,8 +107,10 @@ impl GoFlow {
                 return Err(Error::NotStarted);
             }
         };
-        let engine = self.slot().take();
-        let Some(engine) = engine else { return Ok(()) };
+        inner.closed.store(true, Ordering::Release);
+        let Some(engine) = inner.engine.get() else {
+            return Ok(());
+        };
         let engine = engine.stop_pushing(&mut loops).await;
         let mut unfinished = 0;
         if let Some(worker) = &inner.local {
@@ -124,20 +130,10 @@ impl GoFlow {
         Ok(())
     }
 
-    fn slot(&self) -> std::sync::RwLockWriteGuard<'_, Option<Arc<Engine>>> {
-        self.inner
-            .engine
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn engine(&self) -> Result<Arc<Engine>, Error> {
-        let engine = self
-            .inner
-            .engine
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        engine.clone().ok_or(Error::NotStarted)
+    fn engine(&self) -> Result<&Engine, Error> {
+        let engine = self.inner.engine.get();
+        let running = engine.filter(|_| !self.inner.closed.load(Ordering::Acquire));
+        running.ok_or(Error::NotStarted)
     }
 
     /// Registers a handler, before or after `start`. Tasks of its type that were pushed before run then.
@@ -164,7 +160,7 @@ impl GoFlow {
     ///
     /// # Errors
     /// [`Error::NotStarted`], limits, [`Error::QueueFull`], [`Error::KeyReused`], what store or broker say.
-    /// After an error of store or broker the task may have been accepted.
+    /// After an error of store or broker, or when it is closed meanwhile, the task may have been accepted.
     pub async fn push(&self, task: Task) -> Result<TaskId, Error> {
         self.engine()?.push(task, self.inner.push_timeout).await
     }

@@ -31,6 +31,11 @@ impl TaskId {
         self.0
     }
 
+    /// What it begins with: the time it was made, in milliseconds since the epoch.
+    pub(crate) fn millis(&self) -> u64 {
+        (self.0.as_u128() >> 80) as u64
+    }
+
     /// The time this id was made, in milliseconds; the epoch for an id that is no UUIDv7.
     pub fn created_at(&self) -> OffsetDateTime {
         let stamp = self.0.get_timestamp();

@@ -124,8 +124,6 @@ pub struct Live {
     pub last_start: Option<(WorkerId, OffsetDateTime)>,
     /// Times in a row that a worker without its handler gave it back.
     pub unserved: u32,
-    /// The wait between attempts.
-    pub backoff: Backoff,
 }
 
 /// What the moment of applying adds to an outcome.
@@ -161,12 +159,12 @@ pub enum Next {
 }
 
 impl Live {
-    /// What `outcome` does to this row. `served` says whether a live worker serves its type; `jitter` in
-    /// `0.0..1.0` spreads waits.
+    /// What `outcome` does to this row. `backoff` is the task's wait between attempts, `served` says whether a live worker
+    /// serves its type, and `jitter` in `0.0..1.0` spreads waits.
     ///
     /// A terminal outcome needs the attempt to match, any other one the dispatch too: JetStream takes a late
     /// ack for a newer delivery's, so the store is the only fence.
-    pub fn next(&self, outcome: &Outcome, served: bool, jitter: f64) -> Next {
+    pub fn next(&self, outcome: &Outcome, backoff: &Backoff, served: bool, jitter: f64) -> Next {
         let unfenced = faults::planted(Bug::UnfencedOutcome);
         if outcome.attempt != self.attempt && !unfenced {
             return Next::Stale;
@@ -185,7 +183,7 @@ impl Live {
                 attempt: self.attempt + 1,
                 wait: match retry_after {
                     Some(wait) => (*wait).min(MAX_BACKOFF),
-                    None => self.backoff.wait(self.attempt, jitter),
+                    None => backoff.wait(self.attempt, jitter),
                 },
                 unserved: 0,
             },
@@ -254,9 +252,10 @@ mod tests {
             starts: 0,
             last_start: None,
             unserved: 0,
-            backoff: Backoff::Fixed(Duration::from_secs(4)),
         }
     }
+
+    const BACKOFF: Backoff = Backoff::Fixed(Duration::from_secs(4));
 
     fn outcome(attempt: u32, dispatch: u32, verdict: Verdict) -> Outcome {
         Outcome {
@@ -284,7 +283,7 @@ mod tests {
     }
 
     fn next(live: &Live, attempt: u32, dispatch: u32, verdict: Verdict) -> Next {
-        live.next(&outcome(attempt, dispatch, verdict), false, 0.5)
+        live.next(&outcome(attempt, dispatch, verdict), &BACKOFF, false, 0.5)
     }
 
     #[test]
@@ -375,14 +374,14 @@ mod tests {
         let mut started = outcome(1, 1, Verdict::Started);
         started.started_at = Some(OffsetDateTime::UNIX_EPOCH);
         row.last_start = started.start();
-        assert_eq!(row.next(&started, false, 0.5), Next::Stale);
+        assert_eq!(row.next(&started, &BACKOFF, false, 0.5), Next::Stale);
     }
 
     #[test]
     fn an_unserved_task_waits_longer_each_time_unless_a_worker_serves_it() {
         let wait = |unserved, served| {
             let row = Live { unserved, ..live() };
-            match row.next(&outcome(1, 1, Verdict::Unserved), served, 0.5) {
+            match row.next(&outcome(1, 1, Verdict::Unserved), &BACKOFF, served, 0.5) {
                 Next::Wait { wait, .. } => wait.as_millis(),
                 other => panic!("{other:?}"),
             }
@@ -394,7 +393,7 @@ mod tests {
         assert_eq!([0, 50].map(|n| wait(n, true)), [200, 200]);
         let count = |unserved, served| {
             let row = Live { unserved, ..live() };
-            match row.next(&outcome(1, 1, Verdict::Unserved), served, 0.5) {
+            match row.next(&outcome(1, 1, Verdict::Unserved), &BACKOFF, served, 0.5) {
                 Next::Wait { unserved, .. } => unserved,
                 other => panic!("{other:?}"),
             }

@@ -71,10 +71,9 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
     /// Whether records outlive the process.
     fn is_durable(&self) -> bool;
 
-    /// Whether it answers at once, without waiting for anything: then nothing is gained by a commit for many. Default:
-    /// no.
-    fn answers_at_once(&self) -> bool {
-        false
+    /// The same store, if it never waits for anything: then nothing is gained by a commit for many. Default: none.
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        None
     }
 
     /// The route of its outcomes.
@@ -192,6 +191,25 @@ pub trait TaskStore: KvStore<TaskId, TaskRecord> {
 
     /// Gives the in-process claim back and closes connections; within 2 s.
     async fn close(&self);
+}
+
+/// A store that answers without waiting for anything. What is asked most often is asked without a future.
+pub trait AtOnce: Send + Sync {
+    /// The record of a task.
+    fn record(&self, id: TaskId) -> Option<TaskRecord>;
+
+    /// Accepts one task that is within all [limits](crate::limits::check) and [needs no row](TaskSpec::needs_row) but to be
+    /// dispatched now, then calls `dispatch`, which says whether `broker` has it. If so its dispatch is confirmed with
+    /// that, and otherwise it is due for a sweep, as after [`TaskStore::accept`].
+    ///
+    /// # Errors
+    /// As [`TaskStore::accept`]; [`Error::Claimed`] when the store is bound to another broker. `dispatch` is not called then.
+    fn accept_one(
+        &self,
+        spec: &Arc<TaskSpec>,
+        broker: Uuid,
+        dispatch: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Error>;
 }
 
 /// Tasks that are accepted together or not at all.

@@ -221,6 +221,13 @@ impl LiveRow {
             .unwrap_or_default()
     }
 
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff
+            .as_ref()
+            .and_then(|backoff| backoff.0.clone())
+            .unwrap_or_default()
+    }
+
     pub(crate) fn live(&self) -> Result<Live, sqlx::Error> {
         let state: State = self.state.parse().map_err(undecodable)?;
         Ok(Live {
@@ -232,11 +239,6 @@ impl LiveRow {
             starts: count(self.starts),
             last_start: self.worker.map(WorkerId).zip(self.started_at),
             unserved: count(self.unserved),
-            backoff: self
-                .backoff
-                .as_ref()
-                .and_then(|backoff| backoff.0.clone())
-                .unwrap_or_default(),
         })
     }
 }

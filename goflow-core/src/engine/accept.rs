@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Core, dispatch};
 use crate::error::Error;
@@ -85,6 +85,30 @@ async fn commit(core: &Core, group: Vec<Request>) {
         drop(reply.send(settle(core, tasks, accepted, &mut dispatches)));
     }
     dispatch::hand_over(core, dispatches).await;
+}
+
+/// Accepts a task and has it published, where store and broker both answer at once and that is all there is to do; none
+/// otherwise.
+pub(super) fn accept_plain(core: &Core, spec: &Arc<TaskSpec>) -> Option<Result<(), store::Error>> {
+    let store = core.store.at_once()?;
+    let broker = core.connection.tasks.at_once()?;
+    if spec.needs_row() {
+        return None;
+    }
+    let id = core.prepared.broker_with(&spec.queue)?;
+    let mut publish = || {
+        let first = Dispatch {
+            spec: spec.clone(),
+            attempt: 1,
+            dispatch: 1,
+        };
+        let published = broker.submit_one(dispatch::message(core, first));
+        if let Err(error) = &published {
+            warn!(%error, "cannot dispatch now, trying again");
+        }
+        published.is_ok()
+    };
+    Some(store.accept_one(spec, id, &mut publish))
 }
 
 /// Accepts a push by itself, for a store that answers at once.

@@ -38,10 +38,6 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 /// Most dispatches that are remembered that long. So many do not finish in time: their rows are told at once.
 const MAX_REMEMBERED: usize = 100_000;
 
-/// A store that answers at once is told of so many together: to tell it of each costs as much as to dispatch it, and most
-/// have ended by then.
-const TOLD_TOGETHER: usize = 64;
-
 /// Most rows confirmed in one statement.
 const MAX_CONFIRMED: usize = 500;
 
@@ -135,19 +131,20 @@ pub(super) async fn hand_over(core: &Core, dispatches: Vec<Dispatch>) {
     }
 }
 
-fn message(core: &Core, dispatch: Dispatch) -> Arc<TaskMessage> {
+/// What asks a worker for a dispatch.
+pub(super) fn message(core: &Core, dispatch: Dispatch) -> TaskMessage {
     let Dispatch {
         spec,
         attempt,
         dispatch,
     } = dispatch;
-    Arc::new(TaskMessage {
+    TaskMessage {
         spec,
         attempt,
         dispatch,
         route: core.route.clone(),
         recorded: true,
-    })
+    }
 }
 
 /// Publishes what is handed over, until it is dropped.
@@ -162,7 +159,7 @@ pub(super) async fn run(core: Arc<Core>, mut dispatches: mpsc::UnboundedReceiver
 
 /// Publishes these now; whether all of them reached the broker. What did not is swept up later.
 pub(super) async fn publish(core: &Core, dispatches: impl Iterator<Item = Dispatch>) -> bool {
-    let messages: Vec<_> = dispatches.map(|it| message(core, it)).collect();
+    let messages: Vec<_> = dispatches.map(|it| Arc::new(message(core, it))).collect();
     let mut sent: Vec<_> = messages
         .iter()
         .map(|message| (message.spec.id, message.dispatch))
@@ -197,15 +194,13 @@ async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
         // It has lost its state meanwhile, and may not have them.
         return;
     }
-    if core.in_process && core.store.answers_at_once() {
-        let untold = {
-            let mut published = core.dispatcher.published();
-            let untold = &mut published.of(broker).untold;
-            untold.extend(sent);
-            (untold.len() >= TOLD_TOGETHER).then(|| std::mem::take(untold))
-        };
-        if let Some(untold) = untold {
-            tell(core, broker, &untold).await;
+    if core.in_process && core.store.at_once().is_some() {
+        // To remember them would cost more.
+        match core.store.confirm_dispatched(broker, sent).await {
+            Ok(true) => {}
+            // Another broker has the store now.
+            Ok(false) => core.prepared.doubt(),
+            Err(error) => debug!(%error, "cannot confirm dispatches: left to the sweep"),
         }
         return;
     }
@@ -219,31 +214,11 @@ async fn note(core: &Core, broker: Uuid, sent: &[(TaskId, u32)]) {
     }
 }
 
-/// Tells a store that answers at once what it has not been told of.
-async fn tell_rest(core: &Core) {
-    let broker = core.broker();
-    let untold = std::mem::take(&mut core.dispatcher.published().of(broker).untold);
-    if !untold.is_empty() {
-        tell(core, broker, &untold).await;
-    }
-}
-
-/// Tells a store that answers at once what a broker has.
-async fn tell(core: &Core, broker: Uuid, untold: &[(TaskId, u32)]) {
-    match core.store.confirm_dispatched(broker, untold).await {
-        Ok(true) => {}
-        // Another broker has the store now.
-        Ok(false) => core.prepared.doubt(),
-        Err(error) => debug!(%error, "cannot confirm dispatches: left to the sweep"),
-    }
-}
-
 /// Waits until everything handed over is published, and confirms it.
 pub(super) async fn flush(core: &Core) {
     while core.dispatcher.is_behind() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tell_rest(core).await;
     if let Err(error) = confirm_older_than(core, Instant::now()).await {
         debug!(%error, "cannot confirm dispatches");
     }
@@ -251,7 +226,6 @@ pub(super) async fn flush(core: &Core) {
 
 /// Tells the store of dispatches that the broker has and that are still live after a while; of all, if there are many.
 pub(super) async fn confirm(core: &Core) -> Result<(), crate::store::Error> {
-    tell_rest(core).await;
     let many = core.dispatcher.published().latest.len() > MAX_REMEMBERED;
     let now = Instant::now();
     let until = if many {
@@ -352,37 +326,34 @@ mod tests {
         assert_eq!(handed_over.len(), rest as usize);
     }
 
-    /// What waits for long in a queue of this process is not dispatched twice: nobody doubts that it is there.
+    /// What waits for long in a queue of this process is not dispatched twice, nobody doubts that it is there; and what the
+    /// broker has no room for is dispatched later.
     #[tokio::test(start_paused = true)]
-    async fn a_store_of_this_process_is_told_of_many_or_with_the_next_tick() {
-        let broker = memory::connect(memory::Options::default());
+    async fn a_store_of_this_process_knows_what_its_broker_has() {
         let store = Arc::new(MemoryStore::default());
-        let started = Engine::start(broker, store.clone(), Record::Full).await;
+        let room = memory::Options {
+            queue_capacity: 5,
+            ..memory::Options::default()
+        };
+        let started = Engine::start(memory::connect(room), store.clone(), Record::Full).await;
         let (engine, loops) = started.unwrap();
         // Without its loops: nobody else claims what is due.
         drop(loops);
-        let core = &engine.core;
-        let push = async |count| {
-            for _ in 0..count {
-                let task = Task::new("t", Content::binary("x")).unwrap();
-                engine.push(task, SECOND).await.unwrap();
-            }
-            core.dispatcher.published().untold.len()
-        };
-        let looked_at = async || {
-            tokio::time::advance(2 * DISPATCH_DEADLINE).await;
-            let due = store
-                .claim_due(1_000, Claim::All(&HashSet::new()))
-                .await
-                .unwrap();
-            due.looked_at
-        };
-        assert_eq!(push(TOLD_TOGETHER).await, 0);
-        assert_eq!(looked_at().await, 0);
-        assert_eq!(push(2).await, 2);
-        assert_eq!(looked_at().await, 2, "it was not told");
-        confirm(core).await.unwrap();
-        assert_eq!(looked_at().await, 0);
-        assert!(core.dispatcher.published().latest.is_empty());
+        let task = || Task::new("t", Content::binary("x")).unwrap();
+        engine.push(task(), SECOND).await.unwrap();
+        engine.push(task().tag("a", "b"), SECOND).await.unwrap();
+        let keyed = task().idempotency_key("k");
+        engine.push(keyed, SECOND).await.unwrap();
+        let batch = vec![task(), task()];
+        engine.push_many(batch, SECOND).await.unwrap();
+        let sixth = engine.push(task(), SECOND).await.unwrap();
+        tokio::time::advance(2 * DISPATCH_DEADLINE).await;
+        let due = store
+            .claim_due(1_000, Claim::All(&HashSet::new()))
+            .await
+            .unwrap();
+        let due: Vec<_> = due.dispatches.iter().map(|it| it.spec.id).collect();
+        assert_eq!(due, [sixth]);
+        assert!(engine.core.dispatcher.published().latest.is_empty());
     }
 }

@@ -49,6 +49,12 @@ impl Prepared {
         self.state().queues.iter().cloned().collect()
     }
 
+    /// The broker as it was when last looked at, if a queue is known to be there.
+    pub(super) fn broker_with(&self, queue: &QueueName) -> Option<Uuid> {
+        let state = self.state();
+        state.queues.contains(queue).then_some(state.broker)
+    }
+
     fn note_paused(&self, queue: &QueueName, paused: bool) {
         let mut state = self.state();
         if paused {

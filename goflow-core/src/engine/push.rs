@@ -37,6 +37,11 @@ impl Engine {
         if self.core.record == Record::Outcome && !spec.needs_row() && idempotency_key.is_none() {
             return self.publish(spec).await;
         }
+        if idempotency_key.is_none()
+            && let Some(accepted) = self.accept_at_once(&spec).await
+        {
+            return accepted;
+        }
         let key = idempotency_key
             .filter(|_| !faults::planted(Bug::PushNotIdempotent))
             .map(|key| idempotency(key, &spec))
@@ -93,13 +98,42 @@ impl Engine {
         }
     }
 
+    /// Accepts a task where store and broker do so at once; none if it takes more than that.
+    async fn accept_at_once(&self, spec: &Arc<TaskSpec>) -> Option<Result<TaskId, Error>> {
+        let core = &*self.core;
+        core.store.at_once()?;
+        // Nothing else in here yields, and who pushes in a loop must not keep a thread to itself.
+        tokio::task::coop::consume_budget().await;
+        if let Err(error) = core.check_claim() {
+            return Some(Err(error));
+        }
+        if core.stopping.is_cancelled() {
+            return Some(Err(Error::NotStarted));
+        }
+        match accept::accept_plain(core, spec)? {
+            // There is a way that waits for room.
+            Err(store::Error::Full { .. }) => None,
+            accepted => Some(self.unless_stopped(accepted.map(|()| spec.id))),
+        }
+    }
+
+    /// What was accepted at once while the engine stopped may be behind the count of what is to be finished: nobody promises
+    /// that it runs.
+    fn unless_stopped<T>(&self, accepted: Result<T, impl Into<Error>>) -> Result<T, Error> {
+        if self.core.stopping.is_cancelled() {
+            return Err(Error::NotStarted);
+        }
+        accepted.map_err(Into::into)
+    }
+
     async fn accept(&self, tasks: NewTasks) -> Result<Result<Vec<TaskId>, accept::Refused>, Error> {
         self.core.check_claim()?;
-        if self.core.store.answers_at_once() {
+        if self.core.store.at_once().is_some() {
             if self.core.stopping.is_cancelled() {
                 return Err(Error::NotStarted);
             }
-            return Ok(accept::accept_alone(&self.core, tasks).await);
+            let accepted = accept::accept_alone(&self.core, tasks).await;
+            return self.unless_stopped(Ok::<_, Error>(accepted));
         }
         let (reply, answer) = oneshot::channel();
         let unique = tasks.tasks.iter().any(|spec| spec.unique.is_some());

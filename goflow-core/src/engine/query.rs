@@ -110,8 +110,8 @@ impl Core {
 
     async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskRecord, Error> {
         // Where a look costs next to nothing, what has ended already takes no place among those who wait.
-        if self.store.answers_at_once()
-            && let Ok(Some(record)) = self.store.get(&id).await
+        if let Some(store) = self.store.at_once()
+            && let Some(record) = store.record(id)
             && record.state.is_terminal()
         {
             return Ok(record);
@@ -119,7 +119,7 @@ impl Core {
         let deadline = Instant::now() + timeout.min(AGES);
         let waiter = self.waiters.register(id);
         // A store that answers at once was asked a moment ago.
-        if !self.store.answers_at_once() && is_young(id) {
+        if self.store.at_once().is_none() && is_young(id) {
             let woken = waiter.woken();
             if !waiter.has_ended() {
                 let told = self.stopping.run_until_cancelled(woken);

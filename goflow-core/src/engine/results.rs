@@ -240,16 +240,11 @@ impl Core {
     /// Wakes whoever waits for these tasks here.
     pub(super) fn wake(&self, ids: &[TaskId]) {
         self.dispatcher.forget(ids);
-        if !self.store.answers_at_once() {
+        if self.store.at_once().is_none() {
             self.waiters.remember(ids);
         }
         self.waiters.wake(ids);
-        if self.finished.receiver_count() > 0 {
-            for id in ids {
-                // No receiver is no reason to stop.
-                drop(self.finished.send(*id));
-            }
-        }
+        self.finished.tell(ids);
     }
 
     /// Tells other engines that these tasks have ended.

@@ -1,6 +1,7 @@
 //! How to build a [`GoFlow`].
 
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -131,7 +132,8 @@ impl LocalBuilder {
             local: Some(worker),
             push_timeout: self.push_timeout,
             grace: self.grace,
-            engine: RwLock::default(),
+            engine: OnceLock::new(),
+            closed: AtomicBool::new(false),
             stage: Mutex::new(Stage::Built),
         };
         Ok(GoFlow {
@@ -187,7 +189,8 @@ impl Builder {
             local: None,
             push_timeout: self.push_timeout,
             grace: Duration::ZERO,
-            engine: RwLock::default(),
+            engine: OnceLock::new(),
+            closed: AtomicBool::new(false),
             stage: Mutex::new(Stage::Built),
         };
         GoFlow {

@@ -1,6 +1,6 @@
 //! The store in memory: records of this process.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,20 +8,19 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    Accepted, Applied, CLAIM_TTL, Change, Claim, Due, Error, KvStore, NewTasks, TaskStore,
-};
+use super::{Accepted, Applied, AtOnce, Change, Claim, Due, Error, KvStore, NewTasks, TaskStore};
 use crate::ambient;
 use crate::broker::Identity;
-use crate::faults::{self, Bug};
 use crate::id::{StoreId, TaskId};
 use crate::name::{QueueName, TaskType};
 use crate::outcome::Outcome;
 use crate::record::{DeadGroup, Filter, Page, PageRequest, QueueCounts, TaskRecord};
 use crate::state::Policy;
+use crate::task::TaskSpec;
 
 mod accept;
 mod apply;
+mod bind;
 mod dead;
 mod due;
 mod index;
@@ -32,6 +31,7 @@ mod scan;
 mod tables;
 mod uniques;
 
+use row::Row;
 use tables::Tables;
 
 /// What a [`MemoryStore`] keeps.
@@ -61,18 +61,14 @@ pub struct MemoryStore {
     id: StoreId,
     options: Options,
     tables: Mutex<Tables>,
-    binding: Mutex<Binding>,
 }
 
 /// Rows that are changed while the lock is held. Who pushes meanwhile waits for it, and after some microseconds sleeps.
-const CHANGED_AT_ONCE: usize = 8;
+const CHANGED_AT_ONCE: usize = 4;
 
-/// Which broker the rows speak of, and who has the store to itself.
-#[derive(Debug, Default)]
-struct Binding {
-    broker: Option<Uuid>,
-    claim: Option<(Uuid, Instant)>,
-}
+/// How often the lock is looked at before whoever wants it sleeps: for a task it is held for less than a microsecond, and to be
+/// woken takes several.
+const LOOKS: usize = 100;
 
 /// The two clocks, read once a call: one decides, the other is shown.
 #[derive(Debug, Clone, Copy)]
@@ -97,12 +93,17 @@ impl MemoryStore {
             id: StoreId(ambient::new_ordered_id()),
             options,
             tables: Mutex::default(),
-            binding: Mutex::default(),
         }
     }
 
     /// Nothing in here panics halfway through a change, so a poisoned lock guards sound tables.
     fn tables(&self) -> MutexGuard<'_, Tables> {
+        for _ in 0..LOOKS {
+            if let Ok(tables) = self.tables.try_lock() {
+                return tables;
+            }
+            std::hint::spin_loop();
+        }
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,10 +118,6 @@ impl MemoryStore {
             gone.clear();
         }
     }
-
-    fn binding(&self) -> MutexGuard<'_, Binding> {
-        self.binding.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Default for MemoryStore {
@@ -132,7 +129,38 @@ impl Default for MemoryStore {
 #[async_trait]
 impl KvStore<TaskId, TaskRecord> for MemoryStore {
     async fn get(&self, key: &TaskId) -> Result<Option<TaskRecord>, Error> {
-        Ok(self.tables().record(*key).cloned())
+        Ok(self.record(*key))
+    }
+}
+
+impl AtOnce for MemoryStore {
+    fn record(&self, id: TaskId) -> Option<TaskRecord> {
+        self.tables().row(id).map(Row::record)
+    }
+
+    fn accept_one(
+        &self,
+        spec: &Arc<TaskSpec>,
+        broker: Uuid,
+        dispatch: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Error> {
+        let row = Row::new(spec.clone(), 1);
+        self.tables()
+            .accept_one(row, broker, self.options.max_live)?;
+        let doubt = Doubt(self, spec.id);
+        if dispatch() {
+            std::mem::forget(doubt);
+        }
+        Ok(())
+    }
+}
+
+/// Has a task looked at whose dispatch did not come to its end, when dropped.
+struct Doubt<'a>(&'a MemoryStore, TaskId);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.tables().doubt_dispatch(self.1, Instant::now());
     }
 }
 
@@ -146,8 +174,8 @@ impl TaskStore for MemoryStore {
         false
     }
 
-    fn answers_at_once(&self) -> bool {
-        true
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        Some(self)
     }
 
     async fn bind(&self, broker: &Identity) -> Result<(), Error> {
@@ -157,21 +185,7 @@ impl TaskStore for MemoryStore {
                 this: self.id,
             });
         }
-        let now = Now::read();
-        let mut binding = self.binding();
-        let others =
-            |(owner, until): (Uuid, Instant)| owner != broker.broker && until > now.instant;
-        if binding.claim.is_some_and(others) {
-            return Err(Error::Claimed);
-        }
-        binding.claim = broker
-            .in_process
-            .then(|| (broker.broker, now.instant + CLAIM_TTL));
-        let is_new = binding.broker.replace(broker.broker) != Some(broker.broker);
-        if is_new && !faults::planted(Bug::ReconcileOff) {
-            self.tables().redispatch_all(now);
-        }
-        Ok(())
+        self.tables().bind(broker, Now::read())
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -179,14 +193,7 @@ impl TaskStore for MemoryStore {
     }
 
     async fn accept(&self, requests: &[NewTasks]) -> Vec<Result<Vec<Accepted>, Error>> {
-        let limit = self.options.max_live;
-        if let [request] = requests
-            && let Some(row) = accept::plain_row(request, Instant::now())
-        {
-            let accepted = self.tables().accept_plain(row, limit);
-            return vec![accepted.map(|accepted| vec![accepted])];
-        }
-        let now = Now::read();
+        let (limit, now) = (self.options.max_live, Now::read());
         let mut tables = self.tables();
         requests
             .iter()
@@ -220,11 +227,10 @@ impl TaskStore for MemoryStore {
         broker: Uuid,
         dispatches: &[(TaskId, u32)],
     ) -> Result<bool, Error> {
-        let binding = self.binding();
-        if binding.broker.is_some_and(|bound| bound != broker) {
+        let mut tables = self.tables();
+        if tables.broker.is_some_and(|bound| bound != broker) {
             return Ok(false);
         }
-        let mut tables = self.tables();
         for (id, dispatch) in dispatches {
             tables.confirm(*id, *dispatch);
         }
@@ -288,7 +294,7 @@ impl TaskStore for MemoryStore {
     }
 
     async fn close(&self) {
-        self.binding().claim = None;
+        self.tables().claim = None;
     }
 }
 

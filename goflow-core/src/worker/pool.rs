@@ -38,6 +38,8 @@ const PREFETCH_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     pub(super) worker: WorkerId,
     pub(super) connection: Connection,
+    /// Whether the broker's messages are at hand.
+    is_at_hand: bool,
     pub(super) handlers: RwLock<Handlers>,
     queues: BTreeMap<QueueName, Queue>,
     /// The lease this worker asks for: it may have it before it reads so.
@@ -92,6 +94,7 @@ impl Pool {
         };
         Self {
             worker,
+            is_at_hand: connection.tasks.at_once().is_some(),
             connection,
             handlers: RwLock::new(handlers),
             queues: queues.iter().map(queue).collect(),
@@ -155,8 +158,10 @@ impl Pool {
     fn wanted(&self) -> usize {
         let most = self.idle.load(Ordering::Relaxed) + self.pace.prefetch(self.slots);
         let have = self.buffer.len();
-        // In lumps: a request for one at a time would cost a round trip a task.
-        if have > most / 2 { 0 } else { most - have }
+        // In lumps: a request for one at a time would cost a round trip a task. What is at hand is taken once all that was taken
+        // before has begun: meanwhile more of it gathers, and whoever pushes has nobody to wake.
+        let enough = if self.is_at_hand { 0 } else { most / 2 };
+        if have > enough { 0 } else { most - have }
     }
 
     /// The next job for a slot; none when the pool drains.
@@ -164,10 +169,18 @@ impl Pool {
         if self.draining.is_cancelled() {
             return None;
         }
-        if let Some(job) = self.buffer.take() {
+        let job = match self.buffer.take() {
+            Some(job) => job,
+            None => self.wait_for_job().await?,
+        };
+        // Where nothing is gained by taking ahead, nobody is woken for it: he would wait for this thread while the job runs in place.
+        if !self.is_at_hand {
             self.ask_for_more();
-            return Some(job);
         }
+        Some(job)
+    }
+
+    async fn wait_for_job(&self) -> Option<Job> {
         self.idle.fetch_add(1, Ordering::Relaxed);
         self.ask_for_more();
         let job = tokio::select! {
@@ -176,8 +189,15 @@ impl Pool {
             job = self.buffer.wait() => job,
         };
         self.idle.fetch_sub(1, Ordering::Relaxed);
-        self.ask_for_more();
         Some(job)
+    }
+
+    /// Has the others go on, for a job that was taken may take its time.
+    pub(super) fn go_on_without(&self) {
+        self.buffer.wake_next();
+        if self.is_at_hand {
+            self.ask_for_more();
+        }
     }
 
     fn ask_for_more(&self) {
@@ -298,6 +318,7 @@ impl Pool {
                 Self::return_to_queue(job.hold).await;
             }
             self.buffer.wake_all();
+            self.ask_for_more();
         }
     }
 

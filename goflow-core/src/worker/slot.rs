@@ -51,7 +51,7 @@ impl Pool {
         let is_cancelled = self.is_entombed(message);
         let in_place = !is_cancelled && self.is_over_at_once(&hold);
         if !in_place {
-            self.buffer.wake_next();
+            self.go_on_without();
         }
         if is_cancelled {
             return self.acknowledge(&hold).await;
@@ -80,7 +80,7 @@ impl Pool {
                 if !matches!(verdict, Verdict::Succeeded(_))
                     && let Some(checkpoint) = hold.attempt().take_checkpoint()
                 {
-                    self.buffer.wake_next();
+                    self.go_on_without();
                     self.save_checkpoint(message.spec.id, checkpoint).await;
                 }
                 let outcome = self.outcome(message, verdict, Some(started_at));
@@ -100,7 +100,7 @@ impl Pool {
                 return end;
             }
             // It was not what it was taken for.
-            self.buffer.wake_next();
+            self.go_on_without();
         }
         run::watch(call, attempt, &self.leaving).await
     }

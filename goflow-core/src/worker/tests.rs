@@ -1,4 +1,4 @@
-//! Workers over a broker whose leases cannot be renewed.
+//! Workers over brokers that are at hand, and over one whose leases cannot be renewed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::Worker;
@@ -15,10 +16,71 @@ use crate::broker::{
 };
 use crate::content::Content;
 use crate::id::{Route, StoreId, TaskId};
+use crate::name::QueueName;
 use crate::outcome::Verdict;
 use crate::priority::Priority;
 use crate::signal::Signal;
 use crate::task::{Task, TaskMessage};
+
+fn message(spec: Task, route: &Route) -> Arc<TaskMessage> {
+    Arc::new(TaskMessage {
+        spec: spec.spec,
+        attempt: 1,
+        dispatch: 1,
+        route: route.clone(),
+        recorded: true,
+    })
+}
+
+/// What is at hand need not be taken ahead: no more is taken before all that was taken has begun.
+#[tokio::test(start_paused = true)]
+async fn what_is_at_hand_is_left_while_there_is_something_to_do() {
+    let connection = memory::connect(memory::Options::default());
+    let release = Arc::new(Notify::new());
+    let released = release.clone();
+    let worker = Worker::builder()
+        .broker(connection.clone())
+        .handler("quick", async |number: u32| Ok::<_, String>(number))
+        .handler("slow", move |number: u32| {
+            let released = released.clone();
+            async move {
+                released.notified().await;
+                Ok::<_, String>(number)
+            }
+        })
+        .num_workers(1)
+        .build()
+        .unwrap();
+    let route = Route::of_store(StoreId(Uuid::now_v7()), false);
+    connection.control.identify().await.unwrap();
+    let lane = Priority::default().lane(&QueueName::default());
+    for lane in Priority::ALL.map(|priority| priority.lane(&QueueName::default())) {
+        connection.tasks.prepare(&lane, None).await.unwrap();
+    }
+    worker.start().await.unwrap();
+    let submit = async |task_type: &str, count: u32| {
+        let tasks = (0..count).map(|number| Task::json(task_type, &number).unwrap());
+        let tasks = tasks.map(|task| message(task, &route)).collect();
+        let submitted = connection.tasks.submit(tasks).await;
+        assert!(submitted.iter().all(Result::is_ok));
+        // Long enough for everything that can happen.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        connection.tasks.depth(&lane).await.unwrap()
+    };
+    let known = submit("quick", 1).await;
+    assert!(known.is_empty(), "how long they take is known");
+    let running = submit("slow", 1).await;
+    assert_eq!((running.leased, running.waiting), (1, 0));
+    let ahead = submit("quick", 5).await;
+    assert!(ahead.leased > 1, "{ahead:?}");
+    let left = submit("quick", 5).await;
+    let waiting = ahead.waiting + 5;
+    assert_eq!((left.leased, left.waiting), (ahead.leased, waiting));
+    release.notify_one();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(connection.tasks.depth(&lane).await.unwrap().is_empty());
+    worker.close().await.unwrap();
+}
 
 /// Tasks whose leases nobody can renew.
 #[derive(Debug)]

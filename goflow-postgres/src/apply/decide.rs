@@ -7,7 +7,7 @@ use goflow_core::outcome::{Outcome, Verdict};
 use goflow_core::record::FailedAttempt;
 use goflow_core::state::{Live, Next, Policy};
 use goflow_core::store::{Applied, crash_error};
-use goflow_core::{Content, QueueName, State, TaskSpec, TaskType, WorkerId};
+use goflow_core::{Backoff, Content, QueueName, State, TaskSpec, TaskType, WorkerId};
 use time::OffsetDateTime;
 
 use crate::push_options::PushOptions;
@@ -18,6 +18,7 @@ use crate::rows::{LiveRow, undecodable};
 pub(super) struct Pending<'o> {
     /// What decides.
     pub(super) live: Live,
+    backoff: Backoff,
     queue: QueueName,
     task_type: TaskType,
     pub(super) options: PushOptions,
@@ -53,6 +54,7 @@ impl<'o> Pending<'o> {
     pub(super) fn of_row(row: LiveRow) -> Result<Self, sqlx::Error> {
         Ok(Self::new(
             row.live()?,
+            row.backoff(),
             row.options(),
             row.queue.try_into().map_err(undecodable)?,
             row.task_type.try_into().map_err(undecodable)?,
@@ -71,10 +73,10 @@ impl<'o> Pending<'o> {
             starts: 0,
             last_start: None,
             unserved: 0,
-            backoff: spec.backoff.clone(),
         };
         let new = Self::new(
             live,
+            spec.backoff.clone(),
             PushOptions::of(spec),
             spec.queue.clone(),
             spec.task_type.clone(),
@@ -85,9 +87,16 @@ impl<'o> Pending<'o> {
         })
     }
 
-    fn new(live: Live, options: PushOptions, queue: QueueName, task_type: TaskType) -> Self {
+    fn new(
+        live: Live,
+        backoff: Backoff,
+        options: PushOptions,
+        queue: QueueName,
+        task_type: TaskType,
+    ) -> Self {
         Self {
             live,
+            backoff,
             queue,
             task_type,
             options,
@@ -108,7 +117,9 @@ impl<'o> Pending<'o> {
             && policy
                 .served
                 .contains(&(self.queue.clone(), self.task_type.clone()));
-        let next = self.live.next(outcome, served, rand::random());
+        let next = self
+            .live
+            .next(outcome, &self.backoff, served, rand::random());
         if next == Next::Stale {
             return Applied::Stale;
         }

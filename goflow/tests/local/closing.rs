@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use goflow::{Error, GoFlow, HandlerError, State, Task};
 use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::{PATIENCE, doubler};
 
@@ -33,6 +34,46 @@ async fn handlers_belong_to_workers_in_distributed_mode() {
         refused.to_string().contains("Worker::builder()"),
         "{refused}"
     );
+}
+
+/// What a push promised while it closed has run, and whoever hears of finished tasks hears the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pushes_meet_the_close() {
+    for _ in 0..30 {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = ran.clone();
+        let count = move |(): ()| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, HandlerError>(()) }
+        };
+        let flow = GoFlow::local().handler("count", count).build().unwrap();
+        flow.start().await.unwrap();
+        let mut finished = flow.finished().unwrap();
+        let pushers = (0..3).map(|_| {
+            let flow = flow.clone();
+            tokio::spawn(async move {
+                let mut accepted = 0;
+                loop {
+                    match flow.push(Task::json("count", &()).unwrap()).await {
+                        Ok(_) => accepted += 1,
+                        Err(Error::NotStarted) => return accepted,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        });
+        let pushers: Vec<_> = pushers.collect();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        flow.close().await.unwrap();
+        let mut accepted = 0;
+        for pusher in pushers {
+            accepted += pusher.await.unwrap();
+        }
+        let ran = ran.load(Ordering::SeqCst);
+        assert!(accepted > 0 && ran >= accepted, "{ran} of {accepted} ran");
+        let end = async { while !matches!(finished.recv().await, Err(RecvError::Closed)) {} };
+        tokio::time::timeout(PATIENCE, end).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(super) struct Channel<T: Wire> {
 struct State<T: Wire> {
     lease: Duration,
     paused: bool,
-    ready: VecDeque<Entry<T>>,
+    ready: VecDeque<Entry<Message<T>, T::Id>>,
     /// Leased, or put back for later, by the token of the delivery that did it.
     held: HashMap<u64, Held<T>>,
     /// When each of `held` comes back.
@@ -50,15 +50,51 @@ struct State<T: Wire> {
     submitted: u64,
 }
 
-struct Entry<T: Wire> {
-    message: Arc<T>,
-    id: T::Id,
+struct Entry<M, Id> {
+    message: M,
+    id: Id,
     deliveries: u64,
     position: u64,
 }
 
+/// A message that waits. One that was handed over by itself is shared when it is taken, by whoever takes it: what one thread
+/// makes and another one frees costs both.
+enum Message<T> {
+    Own(T),
+    Shared(Arc<T>),
+}
+
+impl<T> Message<T> {
+    fn share(self) -> Arc<T> {
+        match self {
+            Self::Own(message) => Arc::new(message),
+            Self::Shared(message) => message,
+        }
+    }
+}
+
+impl<T: Wire> Message<T> {
+    fn id(&self) -> T::Id {
+        match self {
+            Self::Own(message) => message.id(),
+            Self::Shared(message) => message.id(),
+        }
+    }
+}
+
+impl<M, Id> Entry<M, Id> {
+    fn map<N>(self, message: impl FnOnce(M) -> N) -> Entry<N, Id> {
+        Entry {
+            message: message(self.message),
+            id: self.id,
+            deliveries: self.deliveries,
+            position: self.position,
+        }
+    }
+}
+
 struct Held<T: Wire> {
-    entry: Entry<T>,
+    entry: Entry<Arc<T>, T::Id>,
     due: Instant,
     leased: bool,
 }
@@ -69,8 +105,13 @@ fn counts<T: Wire>(held: &HashMap<u64, Held<T>>) -> impl Fn(Instant, u64) -> boo
 }
 
 impl<T: Wire> State<T> {
+    /// Whether a message may come in; one that is there already needs no room.
+    fn has_room_for(&self, message: &T, capacity: usize) -> bool {
+        self.ids.len() < capacity || self.ids.contains(&message.id())
+    }
+
     /// Takes a message in, unless it is there.
-    fn put(&mut self, message: Arc<T>) {
+    fn put(&mut self, message: Message<T>) {
         let id = message.id();
         if !self.ids.insert(id) {
             return;
@@ -84,7 +125,7 @@ impl<T: Wire> State<T> {
         });
     }
 
-    fn hold(&mut self, entry: Entry<T>, due: Instant, leased: bool) -> u64 {
+    fn hold(&mut self, entry: Entry<Arc<T>, T::Id>, due: Instant, leased: bool) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
         self.held.insert(token, Held { entry, due, leased });
@@ -98,10 +139,16 @@ impl<T: Wire> State<T> {
         self.returns.add(due, token, held.len(), counts(held));
     }
 
-    fn release(&mut self, token: u64) -> Option<Entry<T>> {
+    fn release(&mut self, token: u64) -> Option<Entry<Arc<T>, T::Id>> {
         let held = self.held.remove(&token)?;
         self.leased -= usize::from(held.leased);
         Some(held.entry)
+    }
+
+    /// Has a message that was held delivered next.
+    fn give_back(&mut self, entry: Entry<Arc<T>, T::Id>) {
+        let entry = entry.map(Message::Shared);
+        self.ready.push_front(entry);
     }
 
     /// Everything whose time has come is ready again, before what never had its turn.
@@ -110,7 +157,7 @@ impl<T: Wire> State<T> {
             && due <= now
         {
             if let Some(entry) = self.release(token) {
-                self.ready.push_front(entry);
+                self.give_back(entry);
             }
         }
     }
@@ -123,12 +170,9 @@ impl<T: Wire> State<T> {
     fn oldest(&self) -> Option<u64> {
         let came_back = self.ready.iter().take_while(|entry| entry.deliveries > 0);
         let never = self.ready.iter().find(|entry| entry.deliveries == 0);
-        let held = self.held.values().map(|held| &held.entry);
-        came_back
-            .chain(never)
-            .chain(held)
-            .map(|entry| entry.position)
-            .min()
+        let ready = came_back.chain(never).map(|entry| entry.position);
+        let held = self.held.values().map(|held| held.entry.position);
+        ready.chain(held).min()
     }
 }
 
@@ -188,6 +232,24 @@ impl<T: Wire> Channel<T> {
         }
     }
 
+    /// Puts a message in, if there is room.
+    pub(super) fn put(&self, message: T) -> Result<(), Error> {
+        let mut state = self.state();
+        if !state.has_room_for(&message, self.capacity) {
+            return Err(self.full());
+        }
+        state.put(Message::Own(message));
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn full(&self) -> Error {
+        Error::Full {
+            channel: self.name.clone(),
+        }
+    }
+
     /// Puts the first of these in, in their order, as far as they go here and there is room.
     pub(super) fn put_what_fits(
         &self,
@@ -196,11 +258,10 @@ impl<T: Wire> Channel<T> {
     ) {
         let mut state = self.state();
         let fits = |state: &State<T>, message: &T| {
-            message.goes_to(&self.name)
-                && (state.ids.len() < self.capacity || state.ids.contains(&message.id()))
+            message.goes_to(&self.name) && state.has_room_for(message, self.capacity)
         };
         while let Some(message) = messages.next_if(|message| fits(&state, message)) {
-            state.put(message);
+            state.put(Message::Shared(message));
             results.push(Ok(()));
         }
         let more_room = state.ids.len() < self.capacity;
@@ -213,20 +274,17 @@ impl<T: Wire> Channel<T> {
 
     /// Waits until there may be room, or says why a message has to be given up.
     pub(super) async fn wait_for_room(&self, give_up: Instant) -> Result<(), Error> {
-        let full = || Error::Full {
-            channel: self.name.clone(),
-        };
         if self.closed.is_cancelled() {
             return Err(Error::Closed);
         }
         if Instant::now() >= give_up {
-            return Err(full());
+            return Err(self.full());
         }
         tokio::select! {
             biased;
             () = self.closed.cancelled() => Err(Error::Closed),
             () = self.room.notified() => Ok(()),
-            () = tokio::time::sleep_until(give_up) => Err(full()),
+            () = tokio::time::sleep_until(give_up) => Err(self.full()),
         }
     }
 
@@ -276,9 +334,10 @@ impl<T: Wire> Channel<T> {
         };
         let mut taken = Vec::with_capacity(n);
         for _ in 0..n {
-            let Some(mut entry) = state.ready.pop_front() else {
+            let Some(entry) = state.ready.pop_front() else {
                 break;
             };
+            let mut entry = entry.map(Message::share);
             entry.deliveries += 1;
             let (message, count) = (entry.message.clone(), entry.deliveries);
             let lease = Hold {
@@ -372,7 +431,7 @@ impl<T: Wire> Lease for Hold<T> {
         let mut state = self.channel.held_state()?;
         if let Some(entry) = state.release(self.token) {
             if delay.is_zero() {
-                state.ready.push_front(entry);
+                state.give_back(entry);
             } else {
                 state.hold(entry, Instant::now() + delay.min(AGES), false);
             }

@@ -1,7 +1,7 @@
 //! The channels of one kind of message.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use foldhash::HashMap;
 use tokio::time::Instant;
 
 use super::channel::{Channel, Hold, Messages};
-use crate::broker::{Broker, Delivery, Depth, Error, Lease, Wire};
+use crate::broker::{AtOnce, Broker, Delivery, Depth, Error, Lease, Wire};
 use crate::stop::Stop;
 
 /// A broker of `T`: channels by name.
@@ -85,15 +85,19 @@ impl<T: Wire> Queues<T> {
             .clone())
     }
 
+    /// The channel that messages were put into last, if a message goes there, too.
+    fn recent(&self, message: &T) -> Option<RwLockReadGuard<'_, Option<Arc<Channel<T>>>>> {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let goes_there = recent.as_ref().is_some_and(|it| message.goes_to(it.name()));
+        (goes_there && !self.closed.is_cancelled()).then_some(recent)
+    }
+
     /// The channel that a message goes to.
     fn channel_of(&self, message: &T) -> Result<Arc<Channel<T>>, Error> {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(recent) = recent.as_ref().filter(|it| message.goes_to(it.name()))
-            && !self.closed.is_cancelled()
-        {
-            return Ok(recent.clone());
+        let recent = self.recent(message).and_then(|recent| recent.clone());
+        if let Some(recent) = recent {
+            return Ok(recent);
         }
-        drop(recent);
         let channel = self.channel(&message.channel())?;
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         *recent = Some(channel.clone());
@@ -146,6 +150,18 @@ impl<T: Wire> Queues<T> {
     }
 }
 
+impl<T: Wire> AtOnce<T> for Queues<T> {
+    fn submit_one(&self, message: T) -> Result<(), Error> {
+        // The channel is used where it is: to count who holds it is what all threads would contend for.
+        if let Some(recent) = self.recent(&message)
+            && let Some(channel) = recent.as_ref()
+        {
+            return channel.put(message);
+        }
+        self.channel_of(&message)?.put(message)
+    }
+}
+
 #[async_trait]
 impl<T: Wire> Broker<T> for Queues<T> {
     fn max_message_bytes(&self) -> usize {
@@ -174,6 +190,10 @@ impl<T: Wire> Broker<T> for Queues<T> {
             Box::pin(self.put_rest(full, messages, &mut results)).await;
         }
         results
+    }
+
+    fn at_once(&self) -> Option<&dyn AtOnce<T>> {
+        Some(self)
     }
 
     async fn dequeue(
@@ -205,5 +225,76 @@ impl<T: Wire> Broker<T> for Queues<T> {
 
     async fn depth(&self, channel: &str) -> Result<Depth, Error> {
         Ok(self.channel(channel)?.depth())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::content::Content;
+    use crate::id::{Route, StoreId};
+    use crate::task::{Task, TaskMessage};
+
+    const WAIT: Duration = Duration::ZERO;
+
+    fn queues(capacity: usize) -> (Queues<TaskMessage>, Stop) {
+        let closed = Stop::default();
+        let queues = Queues::new(capacity, WAIT, |name| name != "bad.1", closed.clone());
+        (queues, closed)
+    }
+
+    fn message(queue: &str) -> TaskMessage {
+        let task = Task::new("t", Content::binary("x")).unwrap();
+        TaskMessage {
+            spec: task.queue(queue).unwrap().spec,
+            attempt: 1,
+            dispatch: 1,
+            route: Route::of_store(StoreId(Uuid::nil()), false),
+            recorded: true,
+        }
+    }
+
+    /// One that is handed over by itself is delivered, given back, known and acknowledged as any other.
+    #[tokio::test]
+    async fn one_message_is_as_good_as_many() {
+        let (queues, _) = queues(2);
+        let one = message("a");
+        queues.submit_one(one.clone()).unwrap();
+        queues.submit_one(one.clone()).unwrap();
+        let again = queues.submit(vec![Arc::new(one.clone())]).await;
+        assert!(matches!(again[..], [Ok(())]));
+        assert_eq!(queues.depth("a.1").await.unwrap().waiting, 1);
+        for count in [1, 2] {
+            let taken = queues.dequeue("a.1", 2, WAIT).await.unwrap();
+            let [delivery] = &taken[..] else {
+                panic!("{taken:?}")
+            };
+            assert_eq!((&*delivery.message, delivery.count), (&one, count));
+            queues.submit_one(one.clone()).unwrap();
+            match count {
+                1 => delivery.lease.nack(WAIT).await.unwrap(),
+                _ => delivery.lease.ack().await.unwrap(),
+            }
+        }
+        assert!(queues.depth("a.1").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_message_is_refused_where_there_is_no_place_for_it() {
+        let (queues, closed) = queues(1);
+        for queue in ["a", "b"] {
+            queues.submit_one(message(queue)).unwrap();
+            let depth = queues.depth(&format!("{queue}.1")).await.unwrap();
+            assert_eq!(depth.waiting, 1, "in the channel of its queue");
+        }
+        let refused = queues.submit_one(message("a"));
+        assert!(matches!(refused, Err(Error::Full { .. })));
+        let refused = queues.submit_one(message("bad"));
+        assert!(matches!(refused, Err(Error::Refused { .. })));
+        closed.cancel();
+        let refused = queues.submit_one(message("a"));
+        assert!(matches!(refused, Err(Error::Closed)));
     }
 }

@@ -13,8 +13,6 @@ pub(super) struct Published {
     broker: Uuid,
     /// The latest dispatch of each task.
     pub(super) latest: HashMap<TaskId, Sent>,
-    /// Those that a store that answers at once is told of soon, in place of `latest`.
-    pub(super) untold: Vec<(TaskId, u32)>,
     epoch: Instant,
 }
 
@@ -38,7 +36,6 @@ impl Published {
         Self {
             broker: Uuid::nil(),
             latest: HashMap::default(),
-            untold: Vec::new(),
             epoch: Instant::now(),
         }
     }
@@ -48,7 +45,6 @@ impl Published {
         if self.broker != broker {
             self.broker = broker;
             self.latest.clear();
-            self.untold.clear();
         }
         self
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
-use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::due::set_due;
 use super::row::Row;
-use super::tables::{Tables, are_due};
+use super::tables::Tables;
 use super::{Now, uniques};
 use crate::id::TaskId;
 use crate::state::State;
@@ -59,21 +59,26 @@ impl Tables {
             .collect())
     }
 
-    /// Accepts the task of a [plain row](plain_row).
-    pub(super) fn accept_plain(&mut self, row: Box<Row>, limit: usize) -> Result<Accepted, Error> {
-        let id = row.record.spec.id;
+    /// Accepts the task of a row that is neither waited nor looked at, for `broker` is about to have it.
+    pub(super) fn accept_one(
+        &mut self,
+        row: Box<Row>,
+        broker: Uuid,
+        limit: usize,
+    ) -> Result<(), Error> {
+        if self.broker.is_some_and(|bound| bound != broker) {
+            return Err(Error::Claimed);
+        }
+        let id = row.spec.id;
         let Entry::Vacant(place) = self.rows.entry(id) else {
             return Err(Error::Exists);
         };
         if self.index.order.live() >= limit {
             return Err(Error::Full { limit });
         }
-        let due = place.insert(row).due;
-        self.index.add_new(id, due, are_due(&self.rows));
-        Ok(Accepted {
-            id,
-            dispatch_now: true,
-        })
+        place.insert(row);
+        self.index.order.add(id);
+        Ok(())
     }
 
     /// For each task the one that has its unique key already, be it an earlier one of these; empty if none asks for a key.
@@ -138,7 +143,9 @@ impl Tables {
         let is_late = deadline.is_some_and(|deadline| deadline.instant <= now.instant);
         let dispatch_now = wait.is_zero() && !is_late;
         let mut row = Row::new(spec, u32::from(dispatch_now));
-        row.deadline = deadline;
+        if deadline.is_some() {
+            row.extra().deadline = deadline;
+        }
         if dispatch_now {
             row.look_again(DISPATCH_DEADLINE, now);
         } else {
@@ -149,20 +156,6 @@ impl Tables {
         self.insert(row);
         Accepted { id, dispatch_now }
     }
-}
-
-/// The row of a request for one task that asks for nothing but to be dispatched now: made before the lock is taken.
-pub(super) fn plain_row(request: &NewTasks, now: Instant) -> Option<Box<Row>> {
-    let ([spec], None) = (request.tasks.as_slice(), &request.key) else {
-        return None;
-    };
-    if spec.needs_row() || has_nul(spec) {
-        return None;
-    }
-    let mut row = Row::new(spec.clone(), 1);
-    row.due = Some(now + DISPATCH_DEADLINE);
-    row.sync();
-    Some(row)
 }
 
 /// The holders of each task's key; nobody where none was looked for.

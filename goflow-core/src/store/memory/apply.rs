@@ -20,12 +20,14 @@ impl Tables {
         let Some((row, index)) = self.take_out(outcome.task, || adopt(outcome)) else {
             return Applied::Stale;
         };
-        let spec = &row.record.spec;
+        let spec = &row.spec;
         let served = matches!(outcome.verdict, Verdict::Unserved)
             && policy
                 .served
                 .contains(&(spec.queue.clone(), spec.task_type.clone()));
-        let next = row.live.next(outcome, served, ambient::chance());
+        let next = row
+            .live
+            .next(outcome, &spec.backoff, served, ambient::chance());
         // The worker's clock says when it ended; what it says is bounded by the store's own.
         let mut ended = outcome
             .finished_at
@@ -37,7 +39,7 @@ impl Tables {
         match next {
             Next::Finish(state) => {
                 if state == State::Crashed {
-                    row.record.error = Some(crash_error(row.live.starts));
+                    row.extra().error = Some(crash_error(row.live.starts));
                     ended = now.shown;
                 }
                 index.finish(row, state, ended, now);
@@ -96,18 +98,20 @@ fn unfit(outcome: &Outcome) -> Option<&'static str> {
 
 /// What the row remembers of an outcome that applies.
 fn note(row: &mut Row, outcome: &Outcome) {
-    let record = &mut row.record;
-    record.worker = Some(outcome.worker);
-    record.started_at = outcome.started_at.or(record.started_at);
+    row.worker = Some(outcome.worker);
+    row.started_at = outcome.started_at.or(row.started_at);
     match &outcome.verdict {
         Verdict::Succeeded(content) => {
-            record.result = Some(content.clone());
-            record.error = None;
+            row.result = Some(content.clone());
+            if let Some(extra) = row.extra_if_any() {
+                extra.error = None;
+            }
         }
         Verdict::Failed { error, .. } => {
             let error = clip_error(error);
-            record.error = Some(error.clone());
-            record.attempts.push(FailedAttempt {
+            let extra = row.extra();
+            extra.error = Some(error.clone());
+            extra.attempts.push(FailedAttempt {
                 attempt: outcome.attempt,
                 error,
                 worker: Some(outcome.worker),

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 
 use super::MemoryStore;
+use super::row::Row;
 use super::scan::SLICE;
 use crate::name::TaskType;
-use crate::record::{DeadGroup, TaskRecord};
+use crate::record::DeadGroup;
 use crate::state::State;
 
 /// Characters of an error that tell groups apart.
@@ -26,8 +27,8 @@ impl MemoryStore {
                 let tables = self.tables();
                 for (id, ended) in tables.index.order.after(after).take(SLICE) {
                     last = Some(id);
-                    if ended && let Some(record) = tables.record(id) {
-                        add(&mut groups, record, since);
+                    if ended && let Some(row) = tables.row(id) {
+                        add(&mut groups, row, since);
                     }
                 }
             }
@@ -44,23 +45,23 @@ impl MemoryStore {
     }
 }
 
-fn add(groups: &mut Groups, record: &TaskRecord, since: OffsetDateTime) {
-    let Some(finished_at) = record.finished_at.filter(|at| *at >= since) else {
+fn add(groups: &mut Groups, row: &Row, since: OffsetDateTime) {
+    let Some(finished_at) = row.finished_at.filter(|at| *at >= since) else {
         return;
     };
     if !matches!(
-        record.state,
+        row.live.state,
         State::Failed | State::Crashed | State::Expired
     ) {
         return;
     }
-    let error = record.error.as_deref().unwrap_or_default();
+    let error = row.error().unwrap_or_default();
     let error: String = error.chars().take(ERROR_CHARS).collect();
-    let (id, task_type) = (record.spec.id, record.spec.task_type.clone());
-    let key = (task_type.clone(), record.state, error.clone());
+    let (id, task_type) = (row.spec.id, row.spec.task_type.clone());
+    let key = (task_type.clone(), row.live.state, error.clone());
     let group = groups.entry(key).or_insert_with(|| DeadGroup {
         task_type,
-        state: record.state,
+        state: row.live.state,
         error,
         count: 0,
         newest: id,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+use uuid::Uuid;
+
 use super::Now;
 use super::index::{Index, move_due};
 use super::row::Row;
@@ -15,8 +18,7 @@ use crate::task::Deadline;
 
 impl Tables {
     pub(super) fn claim_due(&mut self, limit: usize, claim: Claim<'_>, now: Now) -> Due {
-        self.sort_in_new(now.instant);
-        let last = (now.instant, TaskId::from(uuid::Uuid::max()));
+        let last = (now.instant, TaskId::from(Uuid::max()));
         let waits_or_is_late = |id: &TaskId| {
             let row = self.rows.get(id);
             row.is_some_and(|row| row.live.waiting || row.has_expired(now))
@@ -40,7 +42,7 @@ impl Tables {
                     task: id,
                     dispatch: row.live.dispatch,
                 });
-                row.record.error = Some(EXPIRED_ERROR.to_owned());
+                row.extra().error = Some(EXPIRED_ERROR.to_owned());
                 index.finish(row, State::Expired, now.shown, now);
                 continue;
             }
@@ -56,7 +58,7 @@ impl Tables {
             }
             row.look_again(DISPATCH_DEADLINE, now);
             due.dispatches.push(Dispatch {
-                spec: row.record.spec.clone(),
+                spec: row.spec.clone(),
                 attempt: row.live.attempt,
                 dispatch: row.live.dispatch,
             });
@@ -71,8 +73,19 @@ impl Tables {
             && !row.live.waiting
             && row.live.dispatch == dispatch
         {
-            let deadline = row.deadline.map(|deadline| deadline.instant);
+            let deadline = row.deadline().map(|deadline| deadline.instant);
             move_due(&mut self.index.due, row, deadline);
+        }
+    }
+
+    /// Has a row that was just accepted looked at, for the broker has not taken it.
+    pub(super) fn doubt_dispatch(&mut self, id: TaskId, now: Instant) {
+        if let Some(row) = self.rows.get_mut(&id)
+            && !row.has_ended()
+            && !row.live.waiting
+            && row.due.is_none()
+        {
+            move_due(&mut self.index.due, row, Some(now + DISPATCH_DEADLINE));
         }
     }
 
@@ -102,7 +115,7 @@ impl Tables {
         for id in ids {
             if let Some(row) = self.rows.get_mut(id) {
                 move_due(due, row, Some(now.instant));
-                row.record.due_at = Some(now.shown);
+                row.extra().due_at = Some(now.shown);
             }
         }
         ids.len() as u64
@@ -110,19 +123,19 @@ impl Tables {
 }
 
 impl Row {
-    fn has_expired(&self, now: Now) -> bool {
-        self.deadline
+    pub(super) fn has_expired(&self, now: Now) -> bool {
+        self.deadline()
             .is_some_and(|deadline| deadline.instant <= now.instant)
     }
 
     /// Has an engine look at the row after `wait`, or at its deadline if that comes first.
     pub(super) fn look_again(&mut self, wait: Duration, now: Now) {
-        let (at, deadline) = (now.instant + wait, self.deadline.map(|it| it.instant));
+        let (at, deadline) = (now.instant + wait, self.deadline().map(|it| it.instant));
         self.due = Some(deadline.map_or(at, |deadline| deadline.min(at)));
     }
 
     fn no_later(&self, time: Now) -> Now {
-        match self.deadline {
+        match self.deadline() {
             Some(deadline) if deadline.instant < time.instant => deadline,
             _ => time,
         }
@@ -154,5 +167,5 @@ impl Now {
 pub(super) fn set_due(row: &mut Row, wait: Duration, now: Now) {
     let due = row.no_later(now.after(wait));
     row.due = Some(due.instant);
-    row.record.due_at = Some(due.shown);
+    row.extra().due_at = Some(due.shown);
 }

@@ -15,19 +15,13 @@ use crate::id::TaskId;
 use crate::name::{QueueName, TaskType};
 use crate::state::State;
 
-/// Most rows that are taken for new.
-const MOST_NEW: usize = 1_024;
-
 /// A row that has not ended is [taken out](Self::take_out) before it is changed, and [put back](Self::put_back) or
 /// [finished](Self::finish) afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) order: Order,
-    /// When an engine must look at those that it must, but for the new ones.
+    /// When an engine must look at those that it must.
     pub(super) due: BTreeSet<(Instant, TaskId)>,
-    /// The newest of those that are due if nobody confirms their dispatch, the oldest first; with most of them that is over
-    /// soon, and they are still in it.
-    new: VecDeque<(Instant, TaskId)>,
     /// What finished, in that order; tasks that were reopened since are still in it.
     by_finish: VecDeque<(Instant, TaskId)>,
     /// When those that have a deadline end as expired.
@@ -39,9 +33,9 @@ pub(super) struct Index {
 impl Index {
     /// Takes in a row that is new, or live again.
     pub(super) fn add(&mut self, row: &mut Row) {
-        let id = row.record.spec.id;
+        let id = row.spec.id;
         self.order.add(id);
-        let deadline = row.deadline.map(|deadline| (deadline.instant, id));
+        let deadline = row.deadline().map(|deadline| (deadline.instant, id));
         self.deadlines.extend(deadline);
         self.put_back(row);
     }
@@ -53,36 +47,9 @@ impl Index {
         late.map(|(_, id)| *id)
     }
 
-    /// Takes in a new row, due at `due` unless its dispatch is confirmed before. `counts` says of a row whether it is still due
-    /// then.
-    pub(super) fn add_new(
-        &mut self,
-        id: TaskId,
-        due: Option<Instant>,
-        counts: impl Fn(TaskId, Instant) -> bool,
-    ) {
-        self.order.add(id);
-        self.new.extend(due.map(|due| (due, id)));
-        if self.new.len() > MOST_NEW
-            && let Some((due, id)) = self.new.pop_front()
-            && counts(id, due)
-        {
-            self.due.insert((due, id));
-        }
-    }
-
-    /// Puts those of the new ones that are due by now, if they count, where all that are due are.
-    pub(super) fn sort_in_new(&mut self, now: Instant, counts: impl Fn(TaskId, Instant) -> bool) {
-        while let Some((due, id)) = self.new.pop_front_if(|(due, _)| *due <= now) {
-            if counts(id, due) {
-                self.due.insert((due, id));
-            }
-        }
-    }
-
     /// Takes a live row out of the orders that a change may move it in.
     pub(super) fn take_out(&mut self, row: &Row) {
-        let id = row.record.spec.id;
+        let id = row.spec.id;
         if let Some(due) = row.due {
             self.due.remove(&(due, id));
         }
@@ -99,8 +66,7 @@ impl Index {
 
     /// Puts back a row that was taken out.
     pub(super) fn put_back(&mut self, row: &mut Row) {
-        row.sync();
-        let id = row.record.spec.id;
+        let id = row.spec.id;
         self.due.extend(row.due.map(|due| (due, id)));
         if row.is_unserved() {
             self.unserved.entry(place(row)).or_default().insert(id);
@@ -111,16 +77,12 @@ impl Index {
     pub(super) fn finish(&mut self, row: &mut Row, state: State, ended: OffsetDateTime, now: Now) {
         row.live.state = state;
         row.live.waiting = false;
-        row.sync();
-        self.uniques.free(&row.record.spec);
-        if state == State::Crashed {
-            row.record.crashes = row.live.starts;
-        }
-        row.record.finished_at = Some(ended);
+        self.uniques.free(&row.spec);
+        row.finished_at = Some(ended);
         row.due = None;
         row.finished = Some(now.instant);
-        let id = row.record.spec.id;
-        if let Some(deadline) = row.deadline {
+        let id = row.spec.id;
+        if let Some(deadline) = row.deadline() {
             self.deadlines.remove(&(deadline.instant, id));
         }
         self.order.end(id);
@@ -157,7 +119,7 @@ pub(super) fn move_due(
     row: &mut Row,
     due: Option<Instant>,
 ) {
-    let id = row.record.spec.id;
+    let id = row.spec.id;
     if let Some(before) = std::mem::replace(&mut row.due, due) {
         order.remove(&(before, id));
     }
@@ -166,6 +128,6 @@ pub(super) fn move_due(
 
 /// What a worker must serve for the row to go on.
 fn place(row: &Row) -> (QueueName, TaskType) {
-    let spec = &row.record.spec;
+    let spec = &row.spec;
     (spec.queue.clone(), spec.task_type.clone())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::MemoryStore;
+use super::row::Row;
 use crate::ambient;
 use crate::id::TaskId;
 use crate::name::QueueName;
@@ -60,8 +61,8 @@ impl MemoryStore {
         let newest_first = tables.index.order.range(since, before);
         for (looked_at, (id, ended)) in (1..).zip(newest_first) {
             if wanted[usize::from(ended)] {
-                let record = tables.record(id).filter(|record| matches(filter, record));
-                found.extend(record.map(listed));
+                let row = tables.row(id).filter(|row| matches(filter, row));
+                found.extend(row.map(listed));
             }
             if found.len() >= limit || looked_at >= SLICE {
                 return Some(id);
@@ -88,8 +89,8 @@ impl MemoryStore {
                     && let Some((id, ended)) = rest.next()
                 {
                     before = Some(id);
-                    if !ended && let Some(record) = tables.record(id) {
-                        of_queue(&mut queues, &record.spec.queue).count(record);
+                    if !ended && let Some(row) = tables.row(id) {
+                        of_queue(&mut queues, &row.spec.queue).count(row);
                         left -= 1;
                     }
                 }
@@ -116,21 +117,21 @@ struct Count {
 }
 
 impl Count {
-    fn count(&mut self, record: &TaskRecord) {
+    fn count(&mut self, row: &Row) {
         let counts = &mut self.counts;
-        match record.state {
+        match row.live.state {
             State::Scheduled => counts.scheduled += 1,
             State::Retrying => counts.retrying += 1,
             _ => {
                 counts.queued += 1;
-                self.oldest_queued = Some(record.spec.id);
+                self.oldest_queued = Some(row.spec.id);
             }
         }
-        if record.unserved {
+        if row.is_unserved() {
             let types = &mut counts.unserved;
-            match types.binary_search_by(|(name, _)| name.cmp(&record.spec.task_type)) {
+            match types.binary_search_by(|(name, _)| name.cmp(&row.spec.task_type)) {
                 Ok(at) => types[at].1 += 1,
-                Err(at) => types.insert(at, (record.spec.task_type.clone(), 1)),
+                Err(at) => types.insert(at, (row.spec.task_type.clone(), 1)),
             }
         }
     }
@@ -153,24 +154,23 @@ fn of_queue<'q>(queues: &'q mut BTreeMap<QueueName, Count>, queue: &QueueName) -
     })
 }
 
-fn matches(filter: &Filter, record: &TaskRecord) -> bool {
-    filter.namespace == record.spec.namespace
-        && (filter.states.is_empty() || filter.states.contains(&record.state))
+fn matches(filter: &Filter, row: &Row) -> bool {
+    filter.namespace == row.spec.namespace
+        && (filter.states.is_empty() || filter.states.contains(&row.live.state))
         && filter
             .task_type
             .as_ref()
-            .is_none_or(|name| *name == record.spec.task_type)
+            .is_none_or(|name| *name == row.spec.task_type)
         && filter
             .queue
             .as_ref()
-            .is_none_or(|name| *name == record.spec.queue)
+            .is_none_or(|name| *name == row.spec.queue)
 }
 
 /// The record without what is too much for a list.
-fn listed(record: &TaskRecord) -> TaskRecord {
+fn listed(row: &Row) -> TaskRecord {
     // `Bytes` are shared, so the copy is cheap whatever the size of the content.
-    let mut record = record.clone();
-    record.attempts = Vec::new();
+    let mut record = row.brief();
     if record.spec.payload.len() > MAX_LISTED_CONTENT {
         Arc::make_mut(&mut record.spec).payload.bytes = bytes::Bytes::new();
         record.payload_omitted = true;

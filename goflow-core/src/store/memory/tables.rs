@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::due::set_due;
 use super::index::Index;
@@ -15,7 +16,6 @@ use super::row::Row;
 use super::{CHANGED_AT_ONCE, Now, Options};
 use crate::id::TaskId;
 use crate::name::QueueName;
-use crate::record::TaskRecord;
 use crate::state::{Live, State};
 use crate::store::{Change, Error};
 
@@ -28,11 +28,15 @@ pub(super) struct Tables {
     pub(super) index: Index,
     pub(super) keys: Keys,
     pub(super) paused: BTreeSet<QueueName>,
+    /// Which broker the rows speak of.
+    pub(super) broker: Option<Uuid>,
+    /// The in-process broker that has the store to itself, until then.
+    pub(super) claim: Option<(Uuid, Instant)>,
 }
 
 impl Tables {
-    pub(super) fn record(&self, id: TaskId) -> Option<&TaskRecord> {
-        self.rows.get(&id).map(|row| &row.record)
+    pub(super) fn row(&self, id: TaskId) -> Option<&Row> {
+        self.rows.get(&id).map(|row| &**row)
     }
 
     pub(super) fn contains(&self, id: TaskId) -> bool {
@@ -42,12 +46,7 @@ impl Tables {
     /// Takes a new task in.
     pub(super) fn insert(&mut self, mut row: Box<Row>) {
         self.index.add(&mut row);
-        self.rows.insert(row.record.spec.id, row);
-    }
-
-    /// Puts the new rows that are due by now where all that are due are.
-    pub(super) fn sort_in_new(&mut self, now: Instant) {
-        self.index.sort_in_new(now, are_due(&self.rows));
+        self.rows.insert(row.spec.id, row);
     }
 
     /// A task that has not ended, taken out of the index to be changed; the one that `adopt` gives if there is none.
@@ -93,46 +92,36 @@ impl Tables {
             }
             None => Change::Forbidden,
         };
-        let record = self.record(id);
-        record.map_or(Change::Unknown, |record| change(Box::new(record.clone())))
+        let row = self.row(id);
+        row.map_or(Change::Unknown, |row| change(Box::new(row.record())))
     }
 
     pub(super) fn reopen(&mut self, id: TaskId, now: Now) -> Result<Change, Error> {
         let Some(row) = self.rows.get_mut(&id) else {
             return Ok(Change::Unknown);
         };
-        if !row.has_ended() || row.record.state == State::Succeeded {
-            return Ok(Change::Forbidden(Box::new(row.record.clone())));
+        if !row.has_ended() || row.live.state == State::Succeeded {
+            return Ok(Change::Forbidden(Box::new(row.record())));
         }
-        self.index.uniques.retake(&row.record.spec, now.instant)?;
+        self.index.uniques.retake(&row.spec, now.instant)?;
         row.finished = None;
-        let record = &mut row.record;
-        if row
-            .deadline
-            .is_some_and(|deadline| deadline.instant <= now.instant)
-        {
-            row.deadline = None;
-            Arc::make_mut(&mut record.spec).deadline = None;
+        row.finished_at = None;
+        if row.has_expired(now) {
+            row.extra().deadline = None;
+            Arc::make_mut(&mut row.spec).deadline = None;
         }
-        record.finished_at = None;
         row.live = Live {
             state: State::Queued,
-            attempt: record.attempt + 1,
-            max_attempts: record.attempt + record.spec.max_attempts,
-            dispatch: record.dispatch,
+            attempt: row.live.attempt + 1,
+            max_attempts: row.live.attempt + row.spec.max_attempts,
+            dispatch: row.live.dispatch,
             waiting: true,
             starts: 0,
             last_start: None,
             unserved: 0,
-            backoff: record.spec.backoff.clone(),
         };
         set_due(row, Duration::ZERO, now);
         self.index.add(row);
-        Ok(Change::Done(Box::new(row.record.clone())))
+        Ok(Change::Done(Box::new(row.record())))
     }
-}
-
-/// Whether a row is still due then.
-pub(super) fn are_due(rows: &Rows) -> impl Fn(TaskId, Instant) -> bool {
-    |id, due| rows.get(&id).is_some_and(|row| row.due == Some(due))
 }

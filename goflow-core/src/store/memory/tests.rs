@@ -1,6 +1,7 @@
 //! What the conformance suite cannot see: time and the bounds of what is kept.
 
 use std::collections::HashSet;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -11,7 +12,9 @@ use crate::content::Content;
 use crate::id::WorkerId;
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::{Claim, DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyKey};
+use crate::store::{
+    CLAIM_TTL, Claim, DISPATCH_DEADLINE, HELD_FOR, IDEMPOTENCY_WINDOW, IdempotencyKey,
+};
 use crate::task::{Task, TaskSpec};
 
 fn spec() -> TaskSpec {
@@ -83,6 +86,62 @@ async fn an_unconfirmed_dispatch_is_due_again_by_the_paused_clock() {
     tokio::time::advance(DISPATCH_DEADLINE).await;
     assert_eq!(claim().await.dispatches.len(), 1);
     assert_eq!(claim().await, Due::default());
+}
+
+/// A task that is accepted and dispatched in one go is due if the broker did not take it, or another broker is bound.
+#[tokio::test(start_paused = true)]
+async fn what_is_accepted_at_once_is_due_unless_its_broker_has_it() {
+    let store = MemoryStore::new(Options {
+        max_live: 3,
+        ..Options::default()
+    });
+    let identity = |broker| Identity {
+        broker,
+        store: None,
+        in_process: true,
+    };
+    let (broker, other) = (Uuid::now_v7(), Uuid::now_v7());
+    store.bind(&identity(broker)).await.unwrap();
+    let at_once = store.at_once().unwrap();
+    let due = async || {
+        let claimed = store.claim_due(10, Claim::All(&HashSet::new())).await;
+        let due = claimed.unwrap().dispatches.into_iter();
+        due.map(|it| (it.spec.id, it.dispatch)).collect::<Vec<_>>()
+    };
+    let accept = |spec: &Arc<TaskSpec>, broker, dispatched| {
+        let mut asked = 0;
+        let mut dispatch = || {
+            asked += 1;
+            // It may be run before anybody else does anything.
+            assert!(at_once.record(spec.id).is_some());
+            dispatched
+        };
+        let accepted = at_once.accept_one(spec, broker, &mut dispatch);
+        assert_eq!(asked, u32::from(accepted.is_ok()));
+        accepted
+    };
+    let [taken, refused, third, fourth, broken] = [(); 5].map(|()| Arc::new(spec()));
+    accept(&taken, broker, true).unwrap();
+    accept(&refused, broker, false).unwrap();
+    let record = at_once.record(taken.id).unwrap();
+    assert_eq!(record, store.get(&taken.id).await.unwrap().unwrap());
+    assert_eq!((record.state, record.dispatch), (State::Queued, 1));
+
+    assert!(matches!(accept(&taken, broker, true), Err(Error::Exists)));
+    assert!(matches!(accept(&third, other, true), Err(Error::Claimed)));
+    assert_eq!(at_once.record(third.id), None);
+    let panics = || at_once.accept_one(&broken, broker, &mut || panic!("as it is to"));
+    assert!(panic::catch_unwind(AssertUnwindSafe(panics)).is_err());
+    let full = accept(&fourth, broker, true);
+    assert!(matches!(full, Err(Error::Full { limit: 3 })));
+
+    tokio::time::advance(DISPATCH_DEADLINE - Duration::from_millis(1)).await;
+    assert_eq!(due().await, []);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(due().await, [(refused.id, 1), (broken.id, 1)]);
+    tokio::time::advance(CLAIM_TTL).await;
+    store.bind(&identity(other)).await.unwrap();
+    assert_eq!(due().await.len(), 3, "another broker has none of them");
 }
 
 /// However many there are: a third is confirmed, a third ends, and the others are due.

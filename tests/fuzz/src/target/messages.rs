@@ -134,9 +134,8 @@ fn outcomes(input: &[u8]) {
                 starts: 0,
                 last_start: None,
                 unserved: 0,
-                backoff: Backoff::default(),
             };
-            row.next(outcome, false, 0.5);
+            row.next(outcome, &Backoff::default(), false, 0.5);
         }
     }
 }
