@@ -15,6 +15,8 @@ use crate::rig::Rig;
 pub enum Case {
     /// Local mode, beside channels
     Local,
+    /// The same, pushed from a task of the runtime that works it off, on both sides
+    LocalTask,
     /// Pushing in a window and working at once, beside the bare pipeline
     Steady,
     /// The same with a row at the end only, beside the bare two hops
@@ -33,8 +35,9 @@ pub enum Case {
 
 impl Case {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Local,
+        Self::LocalTask,
         Self::Steady,
         Self::Outcome,
         Self::Bulk,
@@ -48,6 +51,7 @@ impl Case {
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::LocalTask => "local-task",
             Self::Steady => "steady",
             Self::Outcome => "outcome",
             Self::Bulk => "bulk",
@@ -61,7 +65,7 @@ impl Case {
     /// What goflow is measured by.
     pub fn yardstick(self) -> &'static str {
         match self {
-            Self::Local => "channels",
+            Self::Local | Self::LocalTask => "channels",
             Self::Rpc | Self::Http => "library",
             Self::Outcome => "bare two hops",
             _ => "bare pipeline",
@@ -75,6 +79,10 @@ impl Case {
     pub async fn run_goflow(self, rig: &Rig, plan: &Plan) -> Result<Run> {
         match self {
             Self::Local => local::run(plan).await,
+            Self::LocalTask => {
+                let plan = *plan;
+                tokio::spawn(async move { local::run(&plan).await }).await?
+            }
             Self::Steady => work::steady(rig, plan, Record::Full).await,
             Self::Outcome => work::steady(rig, plan, Record::Outcome).await,
             Self::Bulk => push::bulk(rig, plan).await,
@@ -92,6 +100,10 @@ impl Case {
     pub async fn run_yardstick(self, rig: &Rig, plan: &Plan) -> Result<Run> {
         match self {
             Self::Local => channel::run(plan).await,
+            Self::LocalTask => {
+                let plan = *plan;
+                tokio::spawn(async move { channel::run(&plan).await }).await?
+            }
             Self::Steady => pipeline::steady(rig, plan, Course::Full).await,
             Self::Outcome => pipeline::steady(rig, plan, Course::Outcome).await,
             Self::Bulk => pipeline::fill(rig, plan).await,
