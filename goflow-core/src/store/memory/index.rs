@@ -32,7 +32,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Takes in a row that is new, or live again.
-    pub(super) fn add(&mut self, row: &mut Row) {
+    pub(super) fn add(&mut self, row: &Row) {
         let id = row.spec.id;
         self.order.add(id);
         let deadline = row.deadline().map(|deadline| (deadline.instant, id));
@@ -65,7 +65,7 @@ impl Index {
     }
 
     /// Puts back a row that was taken out.
-    pub(super) fn put_back(&mut self, row: &mut Row) {
+    pub(super) fn put_back(&mut self, row: &Row) {
         let id = row.spec.id;
         self.due.extend(row.due.map(|due| (due, id)));
         if row.is_unserved() {

@@ -44,8 +44,8 @@ impl Tables {
     }
 
     /// Takes a new task in.
-    pub(super) fn insert(&mut self, mut row: Box<Row>) {
-        self.index.add(&mut row);
+    pub(super) fn insert(&mut self, row: Box<Row>) {
+        self.index.add(&row);
         self.rows.insert(row.spec.id, row);
     }
 
