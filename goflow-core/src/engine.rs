@@ -199,6 +199,11 @@ impl Engine {
         ))
     }
 
+    /// Whether it takes no more pushes.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.core.stopping.is_cancelled()
+    }
+
     /// Takes no more pushes and finishes those under way.
     pub(crate) async fn stop_pushing(&self, loops: &mut Loops) -> Stopping {
         let core = self.core.clone();

@@ -1,6 +1,5 @@
 //! [`GoFlow`]: the queue as an application uses it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,8 +41,6 @@ struct Inner {
     /// How long `close` lets local tasks finish.
     grace: Duration,
     engine: OnceLock<Engine>,
-    /// Whether the engine is not to be used any more.
-    closed: AtomicBool,
     /// Held while starting or closing.
     stage: Mutex<Stage>,
 }
@@ -107,7 +104,6 @@ impl GoFlow {
                 return Err(Error::NotStarted);
             }
         };
-        inner.closed.store(true, Ordering::Release);
         let Some(engine) = inner.engine.get() else {
             return Ok(());
         };
@@ -132,7 +128,7 @@ impl GoFlow {
 
     fn engine(&self) -> Result<&Engine, Error> {
         let engine = self.inner.engine.get();
-        let running = engine.filter(|_| !self.inner.closed.load(Ordering::Acquire));
+        let running = engine.filter(|engine| !engine.is_stopping());
         running.ok_or(Error::NotStarted)
     }
 

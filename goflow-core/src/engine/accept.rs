@@ -113,8 +113,6 @@ pub(super) fn accept_plain(core: &Core, spec: &Arc<TaskSpec>) -> Option<Result<(
 
 /// Accepts a push by itself, for a store that answers at once.
 pub(super) async fn accept_alone(core: &Core, tasks: NewTasks) -> Result<Vec<TaskId>, Refused> {
-    // Nothing else in here yields, and who pushes in a loop must not keep a thread to itself.
-    tokio::task::coop::consume_budget().await;
     let accepted = core.store.accept(slice::from_ref(&tasks)).await.pop();
     let accepted = accepted.unwrap_or_else(|| Err(store::Error::unavailable("push", "no answer")));
     let mut dispatches = Vec::with_capacity(tasks.tasks.len());

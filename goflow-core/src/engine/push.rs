@@ -100,41 +100,42 @@ impl Engine {
 
     /// Accepts a task where store and broker do so at once; none if it takes more than that.
     async fn accept_at_once(&self, spec: &Arc<TaskSpec>) -> Option<Result<TaskId, Error>> {
-        let core = &*self.core;
-        core.store.at_once()?;
-        // Nothing else in here yields, and who pushes in a loop must not keep a thread to itself.
-        tokio::task::coop::consume_budget().await;
-        if let Err(error) = core.check_claim() {
+        self.core.store.at_once()?;
+        if let Err(error) = self.begin_at_once().await {
             return Some(Err(error));
         }
-        if core.stopping.is_cancelled() {
-            return Some(Err(Error::NotStarted));
-        }
-        match accept::accept_plain(core, spec)? {
+        match accept::accept_plain(&self.core, spec)? {
+            Ok(()) => Some(self.check_running().map(|()| spec.id)),
             // There is a way that waits for room.
             Err(store::Error::Full { .. }) => None,
-            accepted => Some(self.unless_stopped(accepted.map(|()| spec.id))),
+            Err(error) => Some(Err(error.into())),
         }
     }
 
-    /// What was accepted at once while the engine stopped may be behind the count of what is to be finished: nobody promises
-    /// that it runs.
-    fn unless_stopped<T>(&self, accepted: Result<T, impl Into<Error>>) -> Result<T, Error> {
-        if self.core.stopping.is_cancelled() {
+    /// Checks that tasks may be accepted. Gives others their turn before: nothing else yields where all is answered at once,
+    /// and who pushes in a loop must not keep a thread to itself.
+    async fn begin_at_once(&self) -> Result<(), Error> {
+        tokio::task::coop::consume_budget().await;
+        self.core.check_claim()?;
+        self.check_running()
+    }
+
+    /// Checks that the engine does not stop. What was accepted at once by then may be behind the count of what is to be
+    /// finished, so it is asked for again afterwards: nobody promises that such a task runs.
+    fn check_running(&self) -> Result<(), Error> {
+        if self.is_stopping() {
             return Err(Error::NotStarted);
         }
-        accepted.map_err(Into::into)
+        Ok(())
     }
 
     async fn accept(&self, tasks: NewTasks) -> Result<Result<Vec<TaskId>, accept::Refused>, Error> {
-        self.core.check_claim()?;
         if self.core.store.at_once().is_some() {
-            if self.core.stopping.is_cancelled() {
-                return Err(Error::NotStarted);
-            }
+            self.begin_at_once().await?;
             let accepted = accept::accept_alone(&self.core, tasks).await;
-            return self.unless_stopped(Ok::<_, Error>(accepted));
+            return self.check_running().map(|()| accepted);
         }
+        self.core.check_claim()?;
         let (reply, answer) = oneshot::channel();
         let unique = tasks.tasks.iter().any(|spec| spec.unique.is_some());
         let accept = if unique {

@@ -1,6 +1,5 @@
 //! How to build a [`GoFlow`].
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -133,7 +132,6 @@ impl LocalBuilder {
             push_timeout: self.push_timeout,
             grace: self.grace,
             engine: OnceLock::new(),
-            closed: AtomicBool::new(false),
             stage: Mutex::new(Stage::Built),
         };
         Ok(GoFlow {
@@ -190,7 +188,6 @@ impl Builder {
             push_timeout: self.push_timeout,
             grace: Duration::ZERO,
             engine: OnceLock::new(),
-            closed: AtomicBool::new(false),
             stage: Mutex::new(Stage::Built),
         };
         GoFlow {

@@ -228,7 +228,7 @@ impl TaskStore for MemoryStore {
         dispatches: &[(TaskId, u32)],
     ) -> Result<bool, Error> {
         let mut tables = self.tables();
-        if tables.broker.is_some_and(|bound| bound != broker) {
+        if tables.is_bound_to_other(broker) {
             return Ok(false);
         }
         for (id, dispatch) in dispatches {

@@ -38,8 +38,6 @@ const PREFETCH_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     pub(super) worker: WorkerId,
     pub(super) connection: Connection,
-    /// Whether the broker's messages are at hand.
-    is_at_hand: bool,
     pub(super) handlers: RwLock<Handlers>,
     queues: BTreeMap<QueueName, Queue>,
     /// The lease this worker asks for: it may have it before it reads so.
@@ -94,7 +92,6 @@ impl Pool {
         };
         Self {
             worker,
-            is_at_hand: connection.tasks.at_once().is_some(),
             connection,
             handlers: RwLock::new(handlers),
             queues: queues.iter().map(queue).collect(),
@@ -154,13 +151,18 @@ impl Pool {
         }
     }
 
+    /// Whether the messages of the broker are at hand.
+    fn is_at_hand(&self) -> bool {
+        self.connection.tasks.at_once().is_some()
+    }
+
     /// How many more deliveries this worker can use now.
     fn wanted(&self) -> usize {
         let most = self.idle.load(Ordering::Relaxed) + self.pace.prefetch(self.slots);
         let have = self.buffer.len();
         // In lumps: a request for one at a time would cost a round trip a task. What is at hand is taken once all that was taken
         // before has begun: meanwhile more of it gathers, and whoever pushes has nobody to wake.
-        let enough = if self.is_at_hand { 0 } else { most / 2 };
+        let enough = if self.is_at_hand() { 0 } else { most / 2 };
         if have > enough { 0 } else { most - have }
     }
 
@@ -174,7 +176,7 @@ impl Pool {
             None => self.wait_for_job().await?,
         };
         // Where nothing is gained by taking ahead, nobody is woken for it: he would wait for this thread while the job runs in place.
-        if !self.is_at_hand {
+        if !self.is_at_hand() {
             self.ask_for_more();
         }
         Some(job)
@@ -195,7 +197,7 @@ impl Pool {
     /// Has the others go on, for a job that was taken may take its time.
     pub(super) fn go_on_without(&self) {
         self.buffer.wake_next();
-        if self.is_at_hand {
+        if self.is_at_hand() {
             self.ask_for_more();
         }
     }

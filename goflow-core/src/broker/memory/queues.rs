@@ -95,9 +95,11 @@ impl<T: Wire> Queues<T> {
     /// The channel that a message goes to.
     fn channel_of(&self, message: &T) -> Result<Arc<Channel<T>>, Error> {
         let recent = self.recent(message).and_then(|recent| recent.clone());
-        if let Some(recent) = recent {
-            return Ok(recent);
-        }
+        recent.map_or_else(|| self.turn_to(message), Ok)
+    }
+
+    /// The channel that a message goes to: the recent one from now on.
+    fn turn_to(&self, message: &T) -> Result<Arc<Channel<T>>, Error> {
         let channel = self.channel(&message.channel())?;
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         *recent = Some(channel.clone());
@@ -158,7 +160,7 @@ impl<T: Wire> AtOnce<T> for Queues<T> {
         {
             return channel.put(message);
         }
-        self.channel_of(&message)?.put(message)
+        self.turn_to(&message)?.put(message)
     }
 }
 

@@ -59,14 +59,14 @@ impl Tables {
             .collect())
     }
 
-    /// Accepts the task of a row that is neither waited nor looked at, for `broker` is about to have it.
+    /// Accepts the task of a row that nobody need look at, for `broker` is about to have it.
     pub(super) fn accept_one(
         &mut self,
         row: Box<Row>,
         broker: Uuid,
         limit: usize,
     ) -> Result<(), Error> {
-        if self.broker.is_some_and(|bound| bound != broker) {
+        if self.is_bound_to_other(broker) {
             return Err(Error::Claimed);
         }
         let id = row.spec.id;

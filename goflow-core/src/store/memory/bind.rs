@@ -1,5 +1,7 @@
 //! Which broker the rows speak of, and who has the store to itself.
 
+use uuid::Uuid;
+
 use super::Now;
 use super::tables::Tables;
 use crate::broker::Identity;
@@ -7,6 +9,11 @@ use crate::faults::{self, Bug};
 use crate::store::{CLAIM_TTL, Error};
 
 impl Tables {
+    /// Whether the rows speak of another broker.
+    pub(super) fn is_bound_to_other(&self, broker: Uuid) -> bool {
+        self.broker.is_some_and(|bound| bound != broker)
+    }
+
     pub(super) fn bind(&mut self, broker: &Identity, now: Now) -> Result<(), Error> {
         if let Some((owner, until)) = self.claim
             && owner != broker.broker

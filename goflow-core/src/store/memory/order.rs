@@ -49,12 +49,16 @@ impl Span {
         }
     }
 
-    /// Sets the mark of an id, taking it in if it is not there; gives the one it had.
-    fn mark(&mut self, id: TaskId, mark: Mark) -> Mark {
+    /// Marks a task as live, and takes it in if it has no place; gives the mark it had.
+    fn add(&mut self, id: TaskId) -> Mark {
         match self.find(id) {
-            Ok(at) => std::mem::replace(&mut self.places[at].1, mark),
+            Ok(at) => {
+                let before = std::mem::replace(&mut self.places[at].1, Mark::Live);
+                self.forgotten -= usize::from(before == Mark::Forgotten);
+                before
+            }
             Err(at) => {
-                self.places.insert(at, (id, mark));
+                self.places.insert(at, (id, Mark::Live));
                 Mark::Forgotten
             }
         }
@@ -91,14 +95,10 @@ impl Order {
             Some(newest) if *newest.key() == span => newest.into_mut(),
             _ => self.spans.entry(span).or_default(),
         };
-        let places = span.places.len();
-        match span.mark(id, Mark::Live) {
+        match span.add(id) {
             Mark::Live => {}
             Mark::Ended => self.finished -= 1,
-            Mark::Forgotten => {
-                self.known += 1;
-                span.forgotten -= usize::from(span.places.len() == places);
-            }
+            Mark::Forgotten => self.known += 1,
         }
     }
 
